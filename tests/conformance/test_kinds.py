@@ -171,3 +171,14 @@ def test_what_a_kind_needs_is_needed(
             rules[item.key] = kind_of(item).rules.missing
     assert answers == rules
     assert len(answers) > 2
+
+
+def test_what_is_in_the_table_needs_the_table(
+    kernel: Kernel, samples: dict[type[KernelObject], KernelObject]
+) -> None:
+    """Without it the kernel refuses them as what stands on something that has gone since."""
+    assert sent(kernel, Action.DELETE, samples[NftTable]) is None
+    inside = [samples[cls] for cls in (NetworkSubtable, IngressFilter, NftElements)]
+    faults = [sent(kernel, Action.CREATE, item) for item in inside]
+    assert [errno_of(fault) for fault in faults] == [kind_of(i).rules.missing for i in inside]
+    assert all(fault is not None and fault.passing for fault in faults)

@@ -264,16 +264,19 @@ class IngressFilter(OnDevice):
 
 
 class SubtableRules(ExistenceRules[NetworkSubtable]):
-    """libnftables tells EINVAL for every transaction that fails."""
+    """A transaction that fails has one of two numbers (`Nft.run`): something that it names is
+    gone, or EINVAL.
+    """
 
     taken = errno.EINVAL
-    absent = errno.EINVAL
+    absent = missing = errno.ENOENT
 
 
 class IngressFilterRules(ExistenceRules[IngressFilter]):
     """It is written as a whole, whatever was there."""
 
     taken = 0
+    missing = errno.ENOENT
 
 
 Guard = NftTable | NetworkSubtable
@@ -340,13 +343,10 @@ class NftElements(KernelObject):
 
 
 class NftTableRules(ExistenceRules[NftTable]):
-    """The guarded links come with the transaction that makes the table.
-
-    libnftables tells EINVAL for every transaction that fails.
-    """
+    """The guarded links come with the transaction that makes the table."""
 
     taken = errno.EINVAL
-    absent = errno.EINVAL
+    absent = errno.ENOENT
 
     def written_along(
         self, item: NftTable, created: bool, existing: Existing
@@ -359,7 +359,7 @@ class NftElementsRules(ExistenceRules[NftElements]):
     """An element that is there is added once more; a set keeps no trace of having none."""
 
     taken = 0
-    absent = errno.EINVAL
+    absent = missing = errno.ENOENT
 
     def is_nothing(self, item: NftElements) -> bool:
         return not item.elements

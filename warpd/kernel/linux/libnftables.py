@@ -78,7 +78,10 @@ class Nft:
         if code == 0:
             return None
         first = error.strip().splitlines()[0] if error.strip() else "libnftables gave no reason"
-        return Refusal(errno.EINVAL, first.removeprefix("internal:0:0-0: "))
+        # libnftables gives a text and no number. What is gone was there when we looked: the caller
+        # then looks again at once.
+        number = errno.ENOENT if first.endswith(ABSENT) else errno.EINVAL
+        return Refusal(number, first.removeprefix("internal:0:0-0: "))
 
     def foreign_rules(self) -> ForeignRules:
         """Return the foreign base chains at the hooks that our packets pass, and what they use.
