@@ -169,6 +169,30 @@ def test_forwarding_that_others_turn_on_later_stays_on(
     assert sh(f"cat /proc/sys/{family.setting} /proc/sys/{family.seen}").split() == ["1", "1"]
 
 
+def test_a_link_that_forwarded_before_warpd_is_not_fenced_after_a_flush(
+    gateway: LiveKernel,
+) -> None:
+    """What warpd turned on is read from the routing rules then: destroy leaves the rest on."""
+    sh(
+        "echo 0 >/proc/sys/net/ipv4/ip_forward; ip link add lan type veth peer name beyond;"
+        "ip link set lan up; ip link set beyond up; ip addr add 192.168.7.1/24 dev lan;"
+        "echo 1 >/proc/sys/net/ipv4/conf/lan/forwarding"
+    )
+    forwarding = "cat /proc/sys/net/ipv4/conf/{eth0,lan}/forwarding"
+    target = world.target(world.intent(a={**world.network(1), "allow_private": ["192.168.7.0/24"]}))
+    up(gateway, target)
+    host = planned_run(gateway, target).observed.host
+    assert ({link.name for link in host.exits}, host.fence4) == ({"eth0", "lan"}, ("eth0",))
+    sh("nft flush ruleset")
+    up(gateway, target)
+    now = planned_run(gateway, target)
+    assert now.observed.host.fence4 == ("eth0",)
+    assert now.plan.empty
+    assert sh(forwarding).split() == ["1", "1"]
+    down(gateway)
+    assert sh(forwarding).split() == ["0", "1"]
+
+
 def test_a_blocked_network_still_revokes(gateway: LiveKernel) -> None:
     target = world.target(WANTED)
     up(gateway, target)

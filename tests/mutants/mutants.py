@@ -1625,6 +1625,30 @@ else:
         packets=True,
     ),
     Mutant(
+        "a flush within a repair counts as refused",
+        "tests/live/test_flush_in_a_repair.py",
+        (
+            Edit(
+                "warpd.kernel.linux.libnftables:Nft.run",
+                "errno.ENOENT if first.endswith(ABSENT) else errno.EINVAL",
+                "errno.EINVAL",
+            ),
+        ),
+        packets=True,
+    ),
+    Mutant(
+        "after a flush every egress link counts as turned on by warpd",
+        "tests/live/test_neighbours.py",
+        (
+            Edit(
+                "warpd.kernel.linux.host:_fenced4",
+                "fence4 or (fenced_by_rules(look.rules) if look.tag & TAG_FENCE4 else ())",
+                "fence4",
+            ),
+        ),
+        packets=True,
+    ),
+    Mutant(
         "routers behind an endpoint send no errors",
         "tests/unit/networks/test_icmp_errors.py",
         (Edit("warpd.networks.firewall.icmp_errors:elements", "sources", "sources[:1]"),),

@@ -123,7 +123,9 @@ class NamespaceDumper:
         """Return the rows of the root that `read_host` needs. Call this after `dump`."""
         rows = self._rows
         foreign_rules = self._nft.foreign_rules()
-        return RootLook(rows.links, rows.addresses, self._table, self._tag(), foreign_rules)
+        return RootLook(
+            rows.links, rows.addresses, rows.rules, self._table, self._tag(), foreign_rules
+        )
 
     def _fetched(
         self,

@@ -40,7 +40,7 @@ from warpd.kernel.linux.cloud import cloud_address
 from warpd.kernel.linux.local_routes import local_prefixes
 from warpd.kernel.netlink import rtnl
 from warpd.kernel.netlink.socket import NetlinkSocket
-from warpd.kernel.rows import AddressRow, LinkRow, RouteRow
+from warpd.kernel.rows import AddressRow, LinkRow, RouteRow, RuleRow
 from warpd.kernel.state import (
     ROOT,
     DefaultRoute,
@@ -51,7 +51,7 @@ from warpd.kernel.state import (
     KernelObject,
     RangeRoute,
 )
-from warpd.networks.firewall.root import GUARDED, fences, mark_of
+from warpd.networks.firewall.root import GUARDED, fenced_by_rules, fences, mark_of
 
 IFA_F_TEMPORARY, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = (
     0x01,
@@ -70,6 +70,7 @@ class RootLook:
     """The rows of the root namespace that the host facts are made of.
 
     - `links`, `addresses`: all links and addresses of the root.
+    - `rules`: our routing rules in the root.
     - `table`: our table in the root, or None if it does not exist.
     - `tag`: the `tag` settings of our links, combined by OR (`kinds.sysctl`).
     - `foreign_rules`: foreign chains that our packets pass.
@@ -77,6 +78,7 @@ class RootLook:
 
     links: Sequence[LinkRow]
     addresses: Sequence[AddressRow]
+    rules: Sequence[RuleRow]
     table: NftTable | None
     tag: int
     foreign_rules: ForeignRules
@@ -254,9 +256,9 @@ def _remembered(
     """Return our fences (IPv4 links, IPv6), from our table and from the tags of our links.
 
     Both are needed: a flushed ruleset loses the table and keeps the tags, and a removed link loses
-    its tag and keeps the table.
+    its tag and keeps the table. Which links the tag is about, our routing rules still say.
     """
-    fence4, fence6 = fences(look.table)
+    fence4, fence6 = _fenced4(look), fences(look.table)[1]
     if look.tag & TAG_FENCE4 and exits and (uplink is not None or not fence4):
         fence4 = (
             tuple(sorted({*fence4, exits[0].name}))
@@ -264,6 +266,14 @@ def _remembered(
             else tuple(link.name for link in exits)
         )
     return fence4, fence6
+
+
+def _fenced4(look: RootLook) -> tuple[str, ...]:
+    """Return the links that our table fences for IPv4; without it, those that our routing rules
+    fence while a tag says that there is a fence.
+    """
+    fence4, _fence6 = fences(look.table)
+    return fence4 or (fenced_by_rules(look.rules) if look.tag & TAG_FENCE4 else ())
 
 
 def _remembered_mtu(look: RootLook) -> int:
@@ -438,9 +448,10 @@ def _way(route: NetlinkSocket, look: RootLook, target: str, within: set[int]) ->
 def _kept_forwarding(look: RootLook, rows: Sequence[LinkRow]) -> set[str]:
     """Return the links for which warpd turned on forwarding while there was an uplink.
 
-    They come from our table. If the table was flushed, they are the links with forwarding on.
+    They come from our table or our routing rules. If both were flushed, they are the links with
+    forwarding on.
     """
-    fence4, _fence6 = fences(look.table)
+    fence4 = _fenced4(look)
     if fence4 or not look.tag & TAG_FENCE4 or is_on(read_setting(FORWARDING4)):
         return {row.name for row in rows if row.name in fence4}
     return {row.name for row in rows if is_on(row.setting(socket.AF_INET, "forwarding"))}

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
+from warpd import naming
 from warpd.intent.reserved import MARKS, TABLES_LAST, UPLINK_TABLE, free_ports
 from warpd.kernel.kinds.nft_table import JOINT, NftChain, NftSet, NftTable
 from warpd.kernel.kinds.route import DEFAULT_BITS, TABLE_MAIN, Route, default_metric
@@ -46,6 +47,7 @@ from warpd.kernel.nftables.rules import (
     rule,
     together,
 )
+from warpd.kernel.rows import RuleRow
 from warpd.kernel.state import ROOT, Host, KernelObject, Key
 from warpd.networks.firewall import connection_limits, neighbours, second_guard
 from warpd.networks.firewall import port_blocks as blocks
@@ -97,6 +99,16 @@ def fences(table: NftTable | None) -> tuple[tuple[str, ...], bool]:
         comment.removeprefix(FENCE4).strip() for comment in comments if comment.startswith(FENCE4)
     )
     return tuple(sorted(links)), FENCE6 in comments
+
+
+def fenced_by_rules(rows: Iterable[RuleRow]) -> tuple[str, ...]:
+    """Return the links of others for which routing rules of ours repeat the IPv4 fence."""
+    links = (
+        row.link
+        for row in rows
+        if row.priority == GUARD_PRIORITY and row.version == 4 and row.blackhole and not row.to
+    )
+    return tuple(sorted({link for link in links if link and not naming.is_link(link)}))
 
 
 def guard(
