@@ -21,7 +21,7 @@ from warpd.service.history import History
 from warpd.service.views.report import history_json
 from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_STATE, Session
 
-# The kinds of the daemon's events (docs/daemon.md).
+# The kinds of the daemon's events.
 EVENT_KINDS: Final = (
     "asked",
     "awaiting_consent",

@@ -26,9 +26,7 @@ class LoggedEvent:
 
     number: int
     time: str
-    kind: (
-        str  # change, failed, blocked, invalid, condition and others, as docs/daemon.md lists them
-    )
+    kind: str  # change, failed, blocked, invalid, condition and others (cli.names.EVENT_KINDS)
     fields: Mapping[str, Any]
 
     @property

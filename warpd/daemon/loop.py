@@ -1,7 +1,8 @@
 """The loop: wait, take in triggers, make the pass that is due, answer one request.
 
-One thread; only here do clock, sockets and files meet. Nothing wakes it but a trigger and the
-periodic look (and the watchdog of systemd, where it is set shorter).
+One thread; only here do clock, sockets and files meet. It wakes for a trigger, and at the next time
+at which something is due: the periodic look, the end of a pause, of a suspension or of the time to
+confirm, or the watchdog of systemd.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ class Loop:
         """Seconds until there is something to do without a trigger."""
         wait_s = min(self._scheduler.wait_s(time.monotonic()), self._notifier.interval_s)
         desired = self._reconciler.desired
-        if not desired.suspension_due:  # one that is waits with the next pass
+        if not desired.suspension_due:  # the next pass handles one that is due
             wait_s = min(wait_s, max(0.0, desired.suspensions.next_end - time.monotonic()))
         if desired.pending is None:
             return wait_s

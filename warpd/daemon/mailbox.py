@@ -1,4 +1,4 @@
-"""What passes between the loop, which alone touches kernel and files, and everybody else.
+"""What passes between the loop, which alone changes the kernel, and everybody else.
 
 The control socket, on a thread of its own, hands in a request and waits for its answer; the loop
 takes requests one by one between its passes. The loop leaves here what readers see: events with

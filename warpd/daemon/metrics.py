@@ -246,7 +246,7 @@ FAMILIES: Final = (
     Family(
         "warpd_in_sync",
         "gauge",
-        "1 when the kernel is as the intent says.",
+        "1 if the kernel was as the intent says after the last look at everything and its repair.",
         _in_sync,
     ),
     Family(

@@ -1,6 +1,6 @@
 """What the loop publishes for readers: the status view, the daemon's own state, conditions.
 
-Readers on other threads take what is published here and never make the loop do anything.
+Readers on other threads take what is published here without waiting for the loop.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Publisher:
     def pass_ended(self, result: PassResult) -> None:
         """After each pass: tell what is new, and mark the view as outdated where it is.
 
-        A repair that no reader has seen the need of outdates nothing: all is as it was shown.
+        A repair does not outdate the view if no reader was shown what it mends, and the host is as
+        before.
         """
         now = self._view_inputs(result)
         differs = self._differs_from_shown(result)

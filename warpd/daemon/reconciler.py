@@ -307,8 +307,8 @@ def faults_by_group(found: PlannedRun, outcome: ApplyResult) -> dict[str, str]:
 def reverted_by_others(outcome: ApplyResult, before: State, now: State) -> dict[str, str]:
     """Object -> group, of what was as it should be and another program has changed or removed.
 
-    `before` and `now` are what was wanted. What should be something else than before, because the
-    uplink has gone, say, is the host's doing.
+    `before` and `now` are what was wanted. If what is wanted changed (because the uplink is gone,
+    say), the host caused the difference.
     """
     reverted = {}
     for step in outcome.done:

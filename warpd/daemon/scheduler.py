@@ -25,18 +25,19 @@ SETTLE_MAX_S: Final = 0.5  # after the first, whatever else goes on in that fold
 # again meanwhile.
 AGAIN_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 GATHER_S: Final = 0.005  # events of one cause come together
-# After a pass the loop rests so many times as long: a storm of events takes a third of a CPU.
+# After a pass the loop rests this many times as long as the last look of the pass took: a storm of
+# events that leads to no change takes a third of a CPU.
 REST_RATIO: Final = 2.0
-SHARE: Final = 10.0  # the periodic look takes at most a tenth of the time
+SHARE: Final = 10.0  # the periodic look is at most a tenth of the time
 FIRST_PAUSE_S: Final = 1.0
 PAUSE_MAX_S: Final = 300.0
 BUSY_PAUSE_S: Final = 0.3
 CONTESTED_COUNT: Final = 5
 CONTESTED_WITHIN_S: Final = 60.0
-# A network that is changed and repaired in turns is broken in between, so it waits no longer; what
-# passes cost is bounded by REST_RATIO.
+# A contested network does not work during its pause, so the pause is short. REST_RATIO limits what
+# its passes cost.
 CONTESTED_PAUSE_MAX_S: Final = 8.0
-# The root holds every network's guard: it is never left open for long.
+# The root holds every network's guard.
 GUARD_PAUSE_MAX_S: Final = 2.0
 FORGOTTEN_S: Final = 300.0  # after which an object that nobody changes is no longer contested
 
@@ -51,7 +52,7 @@ class PassRequest:
         asked: by a person or a signal: pauses do not count, and files are read though they look the
             same.
         retry: what could not be written into the state folder is due to be tried again.
-        paused: groups whose pause is not over: what the root shows of them is left until then.
+        paused: networks whose pause is not over: their objects in the root are not repaired before.
     """
 
     files: bool = False

@@ -224,8 +224,10 @@ def with_apply(
 ) -> Stats:
     """What an apply has done and left.
 
-    `is_repair` says that drift made it necessary, `is_everything` that nothing is left but what it
-    says; else what earlier ones have left of networks that it did not touch is left still.
+    Args:
+        is_repair: whether drift made it necessary.
+        is_everything: whether it was about all networks. If not, the earlier counts of networks
+            that it did not touch are kept.
     """
     failed = [step for step, _fault in outcome.failed]
     left = Counter(network_of(step) for step in (*outcome.skipped, *outcome.unverified, *failed))

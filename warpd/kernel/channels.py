@@ -61,7 +61,7 @@ class IndexedRequests:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """Commands of libnftables; those of one namespace are run all together or not at all.
+    """Commands of libnftables; those of one call of `transact` are run all together or not at all.
 
     - `encode`: the commands of one change (libnftables-json(5)).
     """

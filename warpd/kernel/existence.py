@@ -1,7 +1,7 @@
 """What the kernel does by itself around one object kind, as plain functions.
 
 The kernel in memory (`warpd.testing.fake_kernel`) follows these rules. `tests/conformance` holds
-the live kernel to the same facts, so that a rule that is not true does not stay.
+the live kernel to the same facts (`missing`: for what is on a tunnel's link or in our table).
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class KernelObject:
     - `KIND`: the first part of its key.
     - `CHANGEABLE`: names of the fields that change in place. A difference in any other compared
       field means that the object is removed and created anew.
-    - `TRANSACTED`: changes go through `Kernel.transact`, all of one namespace at once or none.
+    - `TRANSACTED`: changes go through `Kernel.transact`; those of one call are all made, or none.
     - `TWO_NAMESPACES`: it lives in two namespaces, so that one namespace shows only its end there.
     - `NUMEROUS`: there may be a hundred thousand of them, so that what is observed and equal to
       what is wanted is kept as one object.

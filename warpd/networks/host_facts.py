@@ -28,8 +28,9 @@ def with_fence(host: Host) -> Host:
 
 
 def policy_facts(host: Host) -> Host:
-    """The host as far as it decides what is wanted: the same before and after we have changed its
-    forwarding.
+    """The facts of the host that the desired state depends on.
+
+    They are the same before and after warpd turned on forwarding.
     """
     return dataclasses.replace(
         with_fence(host),

@@ -56,9 +56,9 @@ class FirewallPolicy:
     """What passes in a network, in chains that a mode hooks in; names of chains, sets and counters
     are the network's own.
 
-    `out`: from an endpoint to the uplink (accepting means: as far as this network goes); `back`:
-    from the uplink to an endpoint; `peers`: from endpoint to endpoint; `local`: from an endpoint to
-    the gateway itself. A chain that a type leaves out lets nothing through.
+    `out`: from an endpoint to the uplink (what it accepts still has to pass the checks of the
+    root); `back`: from the uplink to an endpoint; `peers`: from endpoint to endpoint; `local`: from
+    an endpoint to the gateway itself. A chain that a type leaves out lets nothing through.
 
     `untracked` and `untracked_out`: rules, before conntrack, that keep packets of endpoints and of
     the gateway itself out of the connection table.

@@ -214,7 +214,7 @@ def to_gateway(family: str, version: int, address: str) -> tuple[dict[str, objec
 def spoofed(network: ResolvedNetwork) -> list[str]:
     """An endpoint sends only from its own addresses and routes.
 
-    WireGuard holds it to them already; this holds WireGuard.
+    WireGuard checks this, too; these rules do not rely on it.
     """
     label = str(network.vcid)
     return [

@@ -104,7 +104,7 @@ def _compare(
     gone: Collection[Key],
     released: Collection[Key],
 ) -> Difference | None:
-    """The difference under one key, by what the kernel will have made of `before` by then."""
+    """Compare `after` with what the deletions of this plan leave of `before`."""
     if before is None or before.vanishes_with(gone, released):
         return Difference(key, None, after) if after is not None else None
     if key in released:

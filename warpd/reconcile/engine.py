@@ -123,9 +123,9 @@ def compile_target(
 def plan_from(compiled: Compiled, observed: Observed, scope: Scope) -> PlannedRun:
     """Compare what is wanted with what was read, as far as it was read.
 
-    Of networks outside the scope, and of those that could not be read, the root shows only half:
-    that half is left out. A network that should not exist any more goes all the same, with its
-    namespace.
+    Of networks outside the scope, and of those that could not be read, only the objects in the root
+    are known. They are left out. A network that should not exist any more goes all the same, with
+    its namespace.
     """
     unread = {group: text for group, text in observed.unread.items() if group in compiled.parts}
     wanted = compiled.state
@@ -207,8 +207,10 @@ def apply(
 
 
 def _is_lost(step: Step, lost: set[str]) -> bool:
-    """Of a network that failed; what gives, once the gateway's guard has failed; that guard, while
-    a guarded interface may still be there.
+    """Whether a step is not done because others failed.
+
+    That is so if its own network failed; if it gives and a step of the gateway failed; and if it
+    takes away from the gateway while a network that failed may still need the guard.
     """
     gives = step.change.action in (Action.CREATE, Action.UPDATE)
     unguards = step.group == ROOT and step.change.action is Action.DELETE and bool(lost)

@@ -1,9 +1,9 @@
-"""All memory between passes: what pure stages gave, so that a pass does only what has changed.
+"""All memory of the pure stages between passes, so that a pass does only what has changed.
 
 The stages know nothing of it. What they give is a function of their inputs, so that an earlier
 value stands for the same inputs: a law holds a planner with a memory to one without
-(tests/laws/test_incremental_laws.py). Nothing of the kernel is remembered but the facts of the
-host that the desired state follows from; every pass looks at the kernel again.
+(tests/laws/test_incremental_laws.py). Of the kernel, this module remembers only the facts of
+the host that the desired state follows from; every pass looks at the kernel again.
 """
 
 from __future__ import annotations
@@ -280,8 +280,8 @@ def replan(kernel: Kernel, target: Target, first: PlannedRun) -> PlannedRun:
 
 
 def _lasting(host: Host, previous: Host) -> Host:
-    """While there is no uplink, the size of its packets is taken to be what it was: no tunnel
-    changes for a pulled cable.
+    """While there is no uplink, its MTU is taken to be what it was, so that an uplink that is lost
+    changes no tunnel's MTU.
     """
     return host if host.uplink else dataclasses.replace(host, uplink_mtu=previous.uplink_mtu)
 

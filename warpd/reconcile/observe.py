@@ -1,8 +1,7 @@
 """Dumps of all namespaces -> Observed. Pure, but for the calls to `Kernel.dump`.
 
-"Not there", "could not be read" and "not read" are three things: what could not be read raises,
-what was not read is outside the Scope of the look, and nothing is ever removed on the strength of
-either.
+"Not there", "could not be read" and "not read" are three things. What could not be read raises,
+and what was not read is outside the Scope of the look. Nothing is removed because it was not read.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from warpd.kernel.state import ROOT, Host, KernelObject, Key, Observed, PeerTraf
 class Scope:
     """What a look reads of the kernel: the root always, and the networks of these groups.
 
-    groups: None stands for every network. What is outside the scope is not read; that says nothing
-        about whether it is there.
+    groups: None stands for every network. Namespaces outside the scope are not read; that says
+        nothing about what is there.
     follow_root: whether a planner adds the networks of which the root shows something else than
         what is wanted.
     paused: groups that it does not add for that: they are tried again later.

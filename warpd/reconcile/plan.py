@@ -191,8 +191,9 @@ def _by_needs(steps: list[Step]) -> list[Step]:
 
 
 def runs(steps: Iterable[Step]) -> list[list[Step]]:
-    """Neighbouring steps that do not depend on one another: what one look at a signal or a clock
-    stands between.
+    """Group neighbouring steps that can be sent together.
+
+    A request to stop is checked between two groups.
     """
     out: list[list[Step]] = []
     for step in steps:

@@ -20,7 +20,7 @@ class Netns(KernelObject):
 
     `mounted` is False for the bare file that a crash between open(2) and mount(2) leaves behind.
 
-    Ours: a name of our form, and inside it our table, a link with our alias, or nothing that is up.
+    Ours: a name of our form, and inside it our table, a link with our mark, or the tag of `lo`.
     """
 
     KIND: ClassVar[str] = "netns"

@@ -1,9 +1,9 @@
 """Our nftables table `inet warpd`, one per namespace, and the elements that permit.
 
 The table (sets, counters, chains, rules) is one object: it is the guard, and it changes in one
-transaction. In the root, where networks share it, each network has a subtable of its own: names
-that end in its VCID, and entries in the table's dispatch maps. An ingress filter is a chain at the
-ingress of one link, and goes with the table or with that link.
+transaction. In the root, where VRF networks share it, each of them has a subtable of its own:
+names that end in its VCID, and entries in the table's dispatch maps. An ingress filter is a chain
+at the ingress of one link, and goes with the table or with that link.
 
 A set has a role. The elements of a *permit* set (who may pass) are objects of their own, added last
 and removed first. Those of a *limit* set (what is guarded, and how) are added first and removed

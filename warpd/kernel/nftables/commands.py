@@ -145,7 +145,10 @@ def _create_part(item: NetworkSubtable) -> list[dict[str, Any]]:
 
 
 def _content(item: Guard) -> list[dict[str, Any]]:
-    """What is made anew; refused where its chains are there: its rules would come behind theirs."""
+    """The commands that create everything.
+
+    `create` is refused if a chain is there: new rules would be appended to its own.
+    """
     out = _counters("add", item.counters)
     for each in item.sets:
         out += _add_set(each)
@@ -156,11 +159,11 @@ def _content(item: Guard) -> list[dict[str, Any]]:
 
 
 def _is_last(chain: NftChain) -> bool:
-    """The chain that judges what is routed is made last, since a table's chains end in the order in
-    which they were made.
+    """Whether a chain is created last: `forward`, which judges what is routed.
 
-    What was marked before the table went still meets it then, as far as it is there
-    (net/netfilter/nf_tables_api.c, nft_flush_table and nf_tables_commit, unregister hook by hook).
+    The kernel unregisters a table's chains one by one, in the order in which they were created
+    (nft_flush_table() and nf_tables_commit() in net/netfilter/nf_tables_api.c). So packets that
+    were marked before the table went still meet this chain.
     """
     return chain.hook == "forward"
 

@@ -2,8 +2,8 @@
 
 The kernel looks up the table of local routes before every other routing rule (rule 0), so no
 routing rule can keep a packet from a service of the host. The `input` chains of our tables do this
-until somebody flushes the ruleset. Therefore tc filters at the ingress of every guarded interface
-drop these packets before the route lookup. No nftables command deletes them
+until somebody flushes the ruleset. Therefore tc filters at the ingress of transit links and of
+WireGuard devices drop these packets before the route lookup. No nftables command deletes them
 (`kernel/kinds/tc_filter.py`).
 
 They drop packets to the host's own addresses (from its table of local routes), to transit links,

@@ -407,7 +407,7 @@ def _input() -> list[str]:
 
     Neighbour discovery is accepted only on transit links, since a WireGuard device needs none. It
     comes in by the device itself and not by its VRF (vrf_ip6_rcv() in drivers/net/vrf.c), so
-    `inputs` does not match it.
+    `input_map` does not match it.
     """
     neighbours = members("nd-neighbor-solicit", "nd-neighbor-advert")
     discovery = match(payload("icmpv6", "type"), neighbours)
@@ -435,8 +435,8 @@ def _steer() -> list[str]:
     """Return the rules that set marks.
 
     Replies to a network in the root get the mark of their connection, which leads them to its
-    routing table. All packets from guarded interfaces get a mark of ours; `steering` and
-    `drop_unmarked` use it.
+    routing table. Packets from transit links that have no mark get GUARDED, and those of a network
+    in the root get a mark by its own part; `steering` and `drop_unmarked` use these marks.
     """
     answered = match({"ct": {"key": "direction"}}, "reply")
     own = match({"ct": {"key": "mark"}}, between(MARKS, MARKS + TABLES_LAST))
