@@ -59,8 +59,8 @@ def source_of(peer: object) -> str:
     return str(address)
 
 
-class Places:
-    """Who is connected. For one event loop."""
+class ConnectionLimiter:
+    """Limits how many connections there are, in all and of each source. For one event loop."""
 
     def __init__(self, bounds: Bounds, left: Callable[[], None] = lambda: None) -> None:
         """`left` is called, on the event loop, when a connection has ended."""
@@ -105,11 +105,15 @@ class BoundedConnection(asyncio.Protocol):
     """One connection: let in, encrypted, and ended in time."""
 
     def __init__(
-        self, places: Places, tls: ssl.SSLContext | None, make_http: MakeProtocol, **given: Any
+        self,
+        limiter: ConnectionLimiter,
+        tls: ssl.SSLContext | None,
+        make_http: MakeProtocol,
+        **given: Any,
     ) -> None:
         """`given` is what uvicorn makes the protocol with that speaks HTTP."""
         self._loop = asyncio.get_running_loop()
-        self._places, self._bounds, self._tls = places, places.bounds, tls
+        self._limiter, self._bounds, self._tls = limiter, limiter.bounds, tls
         self._http = make_http(**given)
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -123,7 +127,7 @@ class BoundedConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  # sockets have such
         self._transport = transport
-        if not self._places.enter(self, source_of(transport.get_extra_info("peername"))):
+        if not self._limiter.enter(self, source_of(transport.get_extra_info("peername"))):
             transport.abort()
             return
         self._end_in(self._bounds.request_s)
@@ -155,7 +159,7 @@ class BoundedConnection(asyncio.Protocol):
         self._end_in(None if self._waits_since is None else self._bounds.request_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._places.leave(self)
+        self._limiter.leave(self)
         self._end_in(None)
         self._transport = None
         if self._handshake is not None:
@@ -192,7 +196,7 @@ class BoundedConnection(asyncio.Protocol):
             )
         except (OSError, ssl.SSLError):
             raw.abort()
-            self._places.leave(self)
+            self._limiter.leave(self)
             self._end_in(None)
             return
         if made is not None:

@@ -17,7 +17,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from warpd.web.app import make_application
-from warpd.web.connections import BoundedConnection, Bounds, Places, counted
+from warpd.web.connections import BoundedConnection, Bounds, ConnectionLimiter, counted
 from warpd.web.options import WebOptions, parse_options
 from warpd.web.rendering import read_templates
 
@@ -65,7 +65,7 @@ def configuration(options: WebOptions) -> uvicorn.Config:
     """How uvicorn serves: no log of its own, no belief in headers of proxies, bounds."""
     application = counted(make_application(options.socket, options.origins, write_access))
     bounds = Bounds()
-    made_with = Places(bounds, LaterTrim()), encryption(options), H11Protocol
+    made_with = ConnectionLimiter(bounds, LaterTrim()), encryption(options), H11Protocol
     protocol: Any = functools.partial(BoundedConnection, *made_with)
     return uvicorn.Config(
         application,

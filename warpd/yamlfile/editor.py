@@ -584,9 +584,7 @@ def _without_break(text: str) -> str:
 
 def _cut_flow(text: str, holder: Node, pair: Pair) -> list[Splice]:
     """Remove one entry, and one comma, from a flow mapping `{...}`."""
-    index = holder.pairs.index(pair)
-    before = holder.pairs[index - 1] if index else None
-    after = holder.pairs[index + 1] if index + 1 < len(holder.pairs) else None
+    before, after = _neighbours(holder, pair)
     end = max(pair.value.end, pair.key.end)
     comma = _comma_after(text, end, holder.end)
     if _alone(text, pair, comma, holder) and (before or after):
@@ -598,6 +596,13 @@ def _cut_flow(text: str, holder: Node, pair: Pair) -> list[Splice]:
     if before is not None and "#" not in text[before.value.end : pair.key.start]:
         return [Splice(before.value.end, end, "")]
     return [Splice(pair.key.start, end, ""), *_comma_before(text, holder, before)]
+
+
+def _neighbours(holder: Node, pair: Pair) -> tuple[Pair | None, Pair | None]:
+    """The entries before and after one; None where there is none."""
+    around = [None, *holder.pairs, None]
+    index = holder.pairs.index(pair)
+    return around[index], around[index + 2]
 
 
 def _cut_to_comma(

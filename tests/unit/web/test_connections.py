@@ -21,7 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from warpd.service.web_setup import make_certificate
 from warpd.web import main as web
-from warpd.web.connections import BoundedConnection, Bounds, Places, counted, source_of
+from warpd.web.connections import BoundedConnection, Bounds, ConnectionLimiter, counted, source_of
 
 GET = b"GET /quick HTTP/1.1\r\nhost: x\r\n\r\n"
 PATIENCE_S = 30.0
@@ -42,8 +42,8 @@ class Served:
 
     def __init__(self, bounds: Bounds, tls: ssl.SSLContext | None) -> None:
         self.left: queue.Queue[None] = queue.Queue()
-        self.places, self.tls = Places(bounds, lambda: self.left.put(None)), tls
-        protocol: Any = functools.partial(BoundedConnection, self.places, tls, H11Protocol)
+        self.limiter, self.tls = ConnectionLimiter(bounds, lambda: self.left.put(None)), tls
+        protocol: Any = functools.partial(BoundedConnection, self.limiter, tls, H11Protocol)
         options = {"lifespan": "off", "log_level": "critical", "timeout_keep_alive": 60}
         config = uvicorn.Config(counted(application), http=protocol, **options)
         self.server = uvicorn.Server(config)
