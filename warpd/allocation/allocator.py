@@ -1,15 +1,16 @@
 """(intent, previous allocations) -> allocations: ids, ports, subnets and addresses.
 
-Pure, deterministic, never moves what exists.
+Pure and deterministic. What exists moves only if the YAML or the lock file says so, or if a
+network has outgrown its block; a warning or a risk says it.
 
 Lives here: the order of the steps, one a resource, and what they have in common. Does not: the
 steps (`numbers`, `subnets`, `addresses`, `l2_ids`, `key_names`), whether the YAML's own values make
 sense (`validation`), where allocations are kept (`store`). Every resource is given in the same
-order: first what the YAML says, then what was held before, then what is new, each in the order of
-the names; so the order in the file never matters. A value that another owner holds is never taken
-away from it: a clash is a finding. Pools bound what is newly given only. What was released is
-quarantined (`quarantine`): only ports, which keys guard anyway, are given again when nothing else
-is left.
+order: first what is held by those for whom the YAML says nothing, then what the YAML says, then
+what is new, in the order of the names; so the order in the file never matters. A value that
+another owner holds is never taken away from it: a clash is a finding. Pools bound what is newly
+given only. What was released is quarantined (`quarantine`): only ports, which keys guard anyway,
+are given again when nothing else is left.
 """
 
 from __future__ import annotations

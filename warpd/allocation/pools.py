@@ -27,9 +27,9 @@ Findings = tuple[Finding, ...]
 
 @dataclass(slots=True)
 class Pool(Generic[Value, Owner]):
-    """Values that each one owner holds at most, and of which each owner holds at most one.
+    """Each value has at most one owner, and each owner has at most one value.
 
-    quarantined: value -> the owner who had it. Nobody else is given it by `first_free`; `take`,
+    quarantined: value -> the owner who had it. Nobody else is given it by `take_first`; `take`,
     which is for values that are held or chosen already, does not ask.
     """
 

@@ -119,7 +119,7 @@ class DesiredState:
         return self._fingerprints() in (self._handled, self._unwritable)
 
     def refresh(self, request: PassRequest, obstacle: WarpError | None) -> bool:
-        """Read the files where they may have changed; whether `active` has another target now.
+        """Read the files if they may have changed; return whether the target of `active` changed.
 
         A state folder that cannot be read keeps nobody from repairing what drifts. `obstacle` is
         why the state folder takes no writes, as far as it is known.

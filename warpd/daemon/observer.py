@@ -68,8 +68,8 @@ class Observer:
         return full
 
     def look(self, target: Target, request: PassRequest) -> PlannedRun:
-        """Observe what the request asks for, what differs from the last target and what the root
-        shows to differ, but not what is paused; and plan.
+        """Observe the networks that the request asks for, those whose target changed and those that
+        differ in the root, but not the paused ones. Then plan.
 
         Raises:
             DumpError: the kernel could not be read.

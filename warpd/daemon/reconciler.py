@@ -3,7 +3,7 @@
 Lives here: what one pass does, in which order, and what came of it. Does not: which intent should
 be in force (`desired_state`), how the kernel is looked at (`observer`), the words (`reporter`),
 when a pass is due (`scheduler`), who asks for it (`loop`). What is held only saves work: each pass
-looks at the kernel, and a full one at everything.
+that has something to do looks at the kernel, and a full one at everything.
 """
 
 from __future__ import annotations
@@ -305,7 +305,7 @@ def faults_by_group(found: PlannedRun, outcome: ApplyResult) -> dict[str, str]:
 
 
 def reverted_by_others(outcome: ApplyResult, before: State, now: State) -> dict[str, str]:
-    """Object -> group, of what was as it should be and another program has changed or removed.
+    """Return the objects that were right until another program changed or removed them, by group.
 
     `before` and `now` are what was wanted. If what is wanted changed (because the uplink is gone,
     say), the host caused the difference.

@@ -1,4 +1,4 @@
-"""What the daemon tells of itself: a line of the log and an event for each thing that happens.
+"""What the daemon tells of itself: lines of the log, and events for most of what happens.
 
 Lives here: the words of log and events. Does not: what is counted (`stats`), what is wrong for a
 while (`publisher`, by `service.conditions`).

@@ -47,7 +47,7 @@ class PassRequest:
     """A pass to make.
 
     Attributes:
-        files: whether to read the files.
+        files: whether files may have changed. Every pass reads those that have.
         groups: which networks to look at, by group; None is everything.
         asked: by a person or a signal: pauses do not count, and files are read though they look the
             same.

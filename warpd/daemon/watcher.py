@@ -74,8 +74,8 @@ class Watcher:
         self._observer.join()
 
     def follow(self) -> None:
-        """Watch what there is to watch now: called again after each look, as folders come, go and
-        are replaced.
+        """Watch what there is to watch now: called again after each look at everything and when
+        files change, as folders come, go and are replaced.
         """
         main = intent_files(self._config)[0]
         folders = {

@@ -102,7 +102,7 @@ class Kernel(Protocol):
         exits as well.
 
         Raises:
-            DumpError: no look that can be trusted was to be had.
+            DumpError: the kernel gave no dump that can be trusted.
         """
         ...
 

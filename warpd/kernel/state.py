@@ -20,7 +20,9 @@ TRANSIT6: Final = IPv6Network("fd77:6172:7064::/96")
 
 
 class Phase(enum.IntEnum):
-    """When an object is created; removal is the exact reverse.
+    """When an object is created.
+
+    Removal is the reverse, except that addresses and routes go after everything that is created.
 
     The guard is first and the permits are last, so that a crash after any step leaves less reach
     than planned. Links come up before the routes, because the kernel refuses a route over a link

@@ -67,7 +67,7 @@ class CompiledNetwork:
 
     inputs: what it was compiled from.
     network: the same with every default decided.
-    contribution: its part in the gateway's own objects.
+    contribution: its objects, and what the gateway's own objects need to know of it.
     state: every object of the network.
     """
 

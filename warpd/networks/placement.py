@@ -2,7 +2,8 @@
 
 Types speak of a `Placement` (where their devices live) and say what passes in a `FirewallPolicy`;
 they never know of a mode. Modes build a policy into a guard and never know of a type. A new mode
-is a file beside this one and a line in `MODES`; a new type likewise.
+is a file in `isolation/` and a line in `MODES`; a new type is a file in `types/` and a line in
+`TYPES`.
 """
 
 from __future__ import annotations

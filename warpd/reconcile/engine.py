@@ -92,7 +92,7 @@ class ApplyResult:
 
     done: tuple[Step, ...]
     failed: tuple[tuple[Step, OperationError], ...] = ()
-    skipped: tuple[Step, ...] = ()  # of a network that had failed before
+    skipped: tuple[Step, ...] = ()  # because others had failed before (`_is_lost`)
     remaining: tuple[Step, ...] = ()  # not begun, because we were asked to stop
     unverified: tuple[Step, ...] = ()  # what the kernel still lacks afterwards
 

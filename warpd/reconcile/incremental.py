@@ -3,7 +3,7 @@
 The stages know nothing of it. What they give is a function of their inputs, so that an earlier
 value stands for the same inputs: a law holds a planner with a memory to one without
 (tests/laws/test_incremental_laws.py). Of the kernel, this module remembers only the facts of
-the host that the desired state follows from; every pass looks at the kernel again.
+the host that the desired state follows from; every plan looks at the kernel again.
 """
 
 from __future__ import annotations

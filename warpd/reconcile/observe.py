@@ -1,7 +1,8 @@
 """Dumps of all namespaces -> Observed. Pure, but for the calls to `Kernel.dump`.
 
-"Not there", "could not be read" and "not read" are three things. What could not be read raises,
-and what was not read is outside the Scope of the look. Nothing is removed because it was not read.
+"Not there", "could not be read" and "not read" are three things. What could not be read raises (or
+is named in `Observed.unread`), and what was not read is outside the Scope of the look. Nothing is
+removed because it was not read.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def observe(
     be read is named in `Observed.unread`, and the others are shown all the same.
 
     Raises:
-        DumpError: the root could not be read; without `partial`, or some namespace.
+        DumpError: the root could not be read, or, without `partial`, one of the namespaces.
     """
     root = kernel.dump(ROOT, uplink, targets) if root is None else root
     namespaces = [item.opens for item in root.objects if item.opens]

@@ -80,7 +80,7 @@ def commit(
             entry without reading it again.
         read: the intent to be applied.
         by: who asked for it.
-        kernel: it is read only if something is lost.
+        kernel: it is read only if something is lost, or nothing was applied before.
         in_force: returns what was applied before.
         obstacle: why the state folder takes no writes, if that is known already.
 

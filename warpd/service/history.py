@@ -135,7 +135,10 @@ def files_of(read: LoadedIntent) -> dict[Path, bytes]:
 
 
 class History:
-    """The history of one state folder. Methods that write are called inside `store.writer`."""
+    """The history of one state folder.
+
+    Methods that write are called by whoever holds the store's lock.
+    """
 
     def __init__(self, session: Session) -> None:
         self.session, self._store = session, session.store
@@ -166,7 +169,11 @@ class History:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         entry = HistoryEntry(number, now, by, len(read.intent.networks), files, read.allocations)
         self._store.write_file(_name(number), self._to_json(entry))
-        self._point_at(number)
+        try:
+            self._point_at(number)
+        except WarpError:
+            self._discard(number)
+            raise
         self._forget_oldest()
         self._latest = self._store.stamp(_name(number)), entry
         return entry
@@ -449,6 +456,14 @@ class History:
         if since_s is None:
             return None
         return datetime.fromtimestamp(since_s, UTC).isoformat(timespec="seconds")
+
+    def _discard(self, number: int) -> None:
+        """Remove an entry that did not come into force: each further try to write would leave one
+        more of them, on a disk that has little room.
+        """
+        with contextlib.suppress(WarpError):
+            if self._pointer().get("number") != number:
+                self._store.remove_file(_name(number))
 
     def _forget_oldest(self) -> None:
         pending = self.pending()

@@ -1,7 +1,7 @@
 """Read the files of a gateway: the checked intent, the allocations, the keys.
 
 Every command and every pass of the daemon begins here. Reading creates nothing: the master secret
-and the allocations are written by `Session.commit` only.
+and the allocations are written by `Session.commit`, and by a rollback.
 """
 
 from __future__ import annotations
@@ -268,7 +268,7 @@ class Session:
     def commit(self, read: LoadedIntent) -> Target:
         """Make the master secret if there is none, write the allocations, and return the target.
 
-        It is called inside `store.writer`, before the first change of the kernel.
+        It is called by whoever holds the lock of the store, before the first change of the kernel.
 
         Raises:
             WarpError: the state folder cannot be written, or the master secret is gone.

@@ -68,7 +68,8 @@ def put(path: Path, data: bytes) -> None:
     a time.
 
     Raises:
-        OSError: nothing was written, and nothing is left of the attempt.
+        OSError: nothing was written, and nothing is left of the attempt; or the new file is in
+            place, and it is not known whether a power failure would undo that.
     """
     beside = path.with_name(f".{path.name}.new")
     try:
@@ -141,7 +142,7 @@ def _refuse_changed(path: Path, old: bytes) -> None:
 def _beside(
     path: Path, data: bytes, mode: int, owner: os.stat_result | None, like: Path | None
 ) -> tuple[Path, str]:
-    """A synced file next to `path`, ready to take its place; and what of `owner` it has not.
+    """A synced file next to `path`, ready to take its place; and what of `owner` could not be kept.
 
     Never readable by more people than that one.
     """

@@ -2,8 +2,9 @@
 writes.
 
 Lives here: files and nothing else. A file is replaced whole (written beside, synced, renamed,
-folder synced), so a crash at any byte leaves the old one or the new one. Reading creates nothing;
-an absent file is an empty answer, a broken one is an error and never taken for an empty one. What
+folder synced), so a crash at any byte leaves the old one or the new one. Reading creates nothing.
+An absent file is an empty answer (absent allocations come from the history), a broken one is an
+error and never taken for an empty one. What
 the kernel holds is never written here.
 """
 
@@ -93,7 +94,7 @@ class Versions:
     def of(self, network: str, endpoint: str, digest: str = "") -> dict[str, Any]:
         """For `status` and `show`.
 
-        With the digest of the config as it is now, that one counts, on record or not.
+        If `digest` is given, the config with this digest is described, even if it is not on record.
         """
         rows = self.configs.get(f"{network}/{endpoint}", ())
         last = (
@@ -112,7 +113,10 @@ class MasterUnusable(WarpError):
 
 
 class Store:
-    """One state folder. Methods that write are called inside `writer`."""
+    """One state folder.
+
+    Methods that write are called inside `writer` or `writer_if_possible`.
+    """
 
     def __init__(self, state_dir: Path) -> None:
         self.folder = Path(state_dir)
@@ -401,8 +405,9 @@ class Store:
             os.close(fd)
 
     def announce_daemon(self) -> None:
-        """Say, until this process ends, that a daemon keeps the kernel as this folder says; where
-        that can be said.
+        """Hold a lock until this process ends, which shows that a daemon uses this folder.
+
+        A failure is ignored.
 
         The descriptor is open for reading alone: one that is open for writing would keep the disk
         from being mounted read-only.
@@ -440,7 +445,7 @@ class Store:
         """The open lock file, None where there is none and none can be made; and why the folder
         takes no writes.
 
-        It is open for reading, which is all that flock(2) asks for: see `hold`.
+        It is open for reading, which is all that flock(2) asks for: see `announce_daemon`.
         """
         obstacle: WarpError | None = None
         try:
@@ -521,9 +526,10 @@ class Store:
     # files
 
     def _make_folder(self) -> None:
-        """Once.
+        """Make the folder once.
 
-        One that goes away under a write is put back by somebody: a new one would stand in its way.
+        If it disappears during a write, somebody else will put it back: a new one would be in the
+        way.
 
         Raises:
             OSError: another one has its name since the lock was taken.

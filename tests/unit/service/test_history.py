@@ -89,6 +89,20 @@ def test_only_the_newest_are_kept_and_what_is_gone_back_to(session: Session) -> 
     assert numbers == [1, *range(6, ENTRIES_MAX + 6)]
 
 
+def test_an_entry_that_does_not_come_into_force_is_not_kept(session: Session) -> None:
+    say(session, a=world.network(1))
+    applied(session)
+    in_the_way = session.store.folder / ".in-force.json.new"
+    in_the_way.mkdir()
+    say(session, a=world.network(2))
+    for _ in range(3):
+        with pytest.raises(WarpError):
+            applied(session)
+    assert [entry.number for entry in History(session).entries()] == [1]
+    in_the_way.rmdir()
+    assert applied(session).number == 2
+
+
 def test_one_apply_waits_at_a_time(session: Session) -> None:
     say(session, a=world.network(1))
     history = History(session)

@@ -682,7 +682,7 @@ def _peer_write(change: Change, addresses: Mapping[str, str]) -> wireguard_netli
 def _calling(
     writes: Sequence[wireguard_netlink.PeerWrite], last: LastAddresses
 ) -> Iterator[wireguard_netlink.PeerWrite]:
-    """The same writes; new peers that were removed a moment ago are called where they were heard.
+    """The same writes; a peer that was removed a moment ago gets the address where it was heard.
 
     Such a client still believes in the session that ended with the removal, and tries a new
     handshake only 15 s after its next packet (KEEPALIVE_TIMEOUT + REKEY_TIMEOUT in

@@ -4,8 +4,8 @@ Bytes only.
 
 pyroute2 sends one peer a message. Source: include/uapi/linux/wireguard.h. A nested attribute's
 length is 16 bits wide, so one message carries at most 64 KiB of peers; a peer whose AllowedIPs do
-not fit is continued in the next message without WGPEER_F_REPLACE_ALLOWEDIPS. Reading, the kernel
-cuts in the same way.
+not fit is continued in the next message without WGPEER_F_REPLACE_ALLOWEDIPS. The kernel splits its
+answers in the same way.
 """
 
 from __future__ import annotations
