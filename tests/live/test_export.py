@@ -17,6 +17,9 @@ import pytest
 from tests import preloading
 from warpd.clients import FORMATS
 from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.reconcile.engine import converge
+from warpd.reconcile.incremental import planned_run
+from warpd.service.workspace import Session
 
 YAML = """version: 1
 gateway: {{public_endpoint: vpn.example.com}}
@@ -56,6 +59,27 @@ def warpctl(gateway: LiveKernel, tmp_path: Path) -> Iterator[Run]:
 
 def rotated(tmp_path: Path) -> None:
     (tmp_path / "warp.yaml").write_text(YAML.format(rotation=1))
+
+
+def test_no_keys_are_made_for_a_gateway_that_has_lost_its_own(
+    warpctl: Run, gateway: LiveKernel, tmp_path: Path
+) -> None:
+    """Those in the kernel would be of no use any more, and every client cut off."""
+    session = Session(tmp_path / "warp.yaml", tmp_path / "state")
+    with session.store.writer("test"):
+        target = session.commit(session.read())
+    assert converge(
+        gateway, lambda: planned_run(gateway, target), planned_run(gateway, target)
+    ).complete
+    assert warpctl("privacy/phone").returncode == 0
+    (tmp_path / "state").rename(tmp_path / "lost")
+    for words in (["privacy/phone"], ["--all", "--out", str(tmp_path / "out")]):
+        done = warpctl(*words)
+        assert done.returncode == 1 and "master secret" in done.stderr, done
+        assert "PrivateKey" not in done.stdout
+        assert not (tmp_path / "state" / "master.key").exists()
+    (tmp_path / "lost").rename(tmp_path / "state")
+    assert warpctl("privacy/phone").returncode == 0
 
 
 def test_every_format_comes_out_of_the_command(warpctl: Run) -> None:

@@ -26,10 +26,11 @@ from warpd.clients import DEFAULT, FORMATS, qr
 from warpd.clients.files import split
 from warpd.errors import InvalidIntent, WarpError
 from warpd.intent.types import natural
-from warpd.kernel.api import DumpError
+from warpd.kernel.api import DumpError, Kernel
 from warpd.kernel.state import ROOT, Host
 from warpd.networks.resolved import permitted_on
 from warpd.reconcile.engine import Target
+from warpd.service.commitment import refuse_lost_state
 from warpd.service.exports import ExportedConfig, ExportRequest, export, refuse
 from warpd.service.queries import known_endpoint, split_name
 from warpd.service.views.render import VERSION
@@ -230,7 +231,7 @@ def _files(
     session: Session, read: LoadedIntent, wishes: list[ExportRequest]
 ) -> Iterator[tuple[str, str]]:
     """Yield relative path and text of each file; each config is recorded as exported."""
-    host = _host(read)
+    host = _host(session, read)
     with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
         target = session.commit(read)
         for wish in wishes:
@@ -252,7 +253,7 @@ def _into_folder(out: Path, files: Mapping[str, str]) -> None:
 
 def _make(session: Session, read: LoadedIntent, wish: ExportRequest) -> ExportedConfig:
     """Make a config and its text, and record that this user has exported it."""
-    host = _host(read)
+    host = _host(session, read)
     with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
         return _export(session, session.commit(read), host, wish)
 
@@ -286,16 +287,19 @@ def _login() -> str:
         return str(os.getuid())
 
 
-def _host(read: LoadedIntent) -> Host:
+def _host(session: Session, read: LoadedIntent) -> Host:
     """Read the host; where that is impossible, return the defaults.
 
     Raises:
+        WarpError: the kernel has devices of warpd, and the state folder has lost what they were
+            made from: a config with new keys would be of no use, and cut off everybody else.
         WarpError, DumpError, OSError: it is impossible, and the YAML does not say the gateway's
             address.
     """
     try:
         with live_kernel() as kernel:
-            return kernel.dump(ROOT, read.intent.gateway.uplink).host or Host()
+            host = kernel.dump(ROOT, read.intent.gateway.uplink).host or Host()
+            lost = _lost_state(session, read, kernel)
     except (WarpError, DumpError, OSError) as failure:
         if read.intent.gateway.public_endpoint == "auto":
             raise
@@ -304,6 +308,17 @@ def _host(read: LoadedIntent) -> Host:
             f" {Host().uplink_mtu}"
         )
         return Host()
+    if lost is not None:
+        raise lost
+    return host
+
+
+def _lost_state(session: Session, read: LoadedIntent, kernel: Kernel) -> WarpError | None:
+    try:
+        refuse_lost_state(session, read, kernel)
+    except WarpError as failure:
+        return failure
+    return None
 
 
 def _write(out: Path, text: str) -> None:

@@ -182,7 +182,14 @@ class DesiredState:
             return True
         if now == self._unwritable and not request.writes:
             return False
-        return now != self._handled
+        return now != self._handled or (request.groups is None and self._lacks_key_file)
+
+    @property
+    def _lacks_key_file(self) -> bool:
+        """Whether the files are refused for a key file, which may stand in any folder and is not
+        watched: each look at everything tries again.
+        """
+        return any(finding.code == "key-file" for finding in self.findings)
 
     def _read(self, now: Fingerprints) -> bool:
         """Read the files, and put them in force where nothing speaks against it.
@@ -204,8 +211,10 @@ class DesiredState:
             self._await_consent(why)
         except InvalidIntent as failure:
             self._refuse_changed(now)
+            is_known = now == self._handled and failure.findings == self.findings
             self._handled = now
-            self.refuse(failure.findings)
+            if not is_known:
+                self.refuse(failure.findings)
         return self._fall_back()
 
     def _refuse_changed(self, before: Fingerprints) -> None:
@@ -353,11 +362,11 @@ class DesiredState:
         self.findings, self.awaiting_consent, self.unwritten = findings, "", None
         self._report.intent_invalid(findings)
 
-    def _await_consent(self, why: str) -> None:
-        hint = "agree to it with `warpctl apply --yes`"
+    def _await_consent(self, why: str, command: str = "warpctl apply --yes") -> None:
+        hint = f"agree to it with `{command}`"
         self.findings, self.awaiting_consent = (Finding("awaiting-consent", "", why, hint),), why
         self.unwritten = None
-        self._report.consent_required(why)
+        self._report.consent_required(why, command)
 
     def _restrict(
         self, read: LoadedIntent, done: Commitment, why: WarpError, now: Fingerprints
@@ -438,7 +447,8 @@ class DesiredState:
         if self._reported_pending == pending.number:
             return False
         self._reported_pending = pending.number
-        self._await_consent(f"an apply waits to be confirmed until {pending.until}")
+        why = f"an apply waits to be confirmed until {pending.until}"
+        self._await_consent(why, "warpctl confirm")
         return self._fall_back()
 
     def _undo(self, pending: Pending) -> bool:

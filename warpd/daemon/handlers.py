@@ -267,7 +267,7 @@ def apply_change(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[s
 
 
 def export(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What `warpctl endpoint config` prints, of the intent in force.
+    """As `warpctl endpoint config`, but of the intent in force and not of the YAML on the disk.
 
     The answer has the keys of a device; nothing of it is kept.
 

@@ -53,8 +53,9 @@ class Reporter:
         shown = [render_headline(finding) for finding in findings[:FINDINGS_MAX]]
         self.event("invalid", findings=shown)
 
-    def consent_required(self, why: str) -> None:
-        self.log.error("waits for `warpctl apply --yes`; the kernel is left as it is", why=why)
+    def consent_required(self, why: str, command: str) -> None:
+        """`command` is what gives the consent."""
+        self.log.error(f"waits for `{command}`; the kernel is left as it is", why=why)
         self.event("awaiting_consent", why=why)
 
     def intent_kept(self, number: int, time: str) -> None:

@@ -49,8 +49,8 @@ class PassRequest:
     Attributes:
         files: whether files may have changed. Every pass reads those that have.
         groups: which networks to look at, by group; None is everything.
-        asked: by a person or a signal: pauses do not count, and files are read though they look the
-            same.
+        asked: at the start, by SIGHUP, or since an undo is due: pauses do not count, and files are
+            read though they look the same.
         retry: what could not be written into the state folder is due to be tried again.
         paused: networks whose pause is not over: their objects in the root are not repaired before.
     """

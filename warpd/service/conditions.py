@@ -227,7 +227,8 @@ def _unwritable(facts: Facts) -> Iterator[Condition]:
 def _intent(facts: Facts) -> Iterator[Condition]:
     """Why the YAML is not in force, or not for good."""
     if facts.awaiting:
-        hint = "agree to it with `warpctl apply --yes`"
+        command = "warpctl apply --yes" if facts.pending is None else "warpctl confirm"
+        hint = f"agree to it with `{command}`"
         yield Condition(
             "awaiting-consent", "warning", f"the YAML is not in force: {facts.awaiting}", hint
         )

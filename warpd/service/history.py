@@ -148,7 +148,7 @@ class History:
     def record(self, read: LoadedIntent, by: str) -> HistoryEntry:
         """Write what is about to be applied, before the first change of the kernel.
 
-        An intent that equals the one in force gets no second entry.
+        Files with the same text as those in force, and the same allocations, get no second entry.
 
         Args:
             read: the intent and its allocations.

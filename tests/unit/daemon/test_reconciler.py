@@ -4,6 +4,7 @@ the test turns. Nothing sleeps.
 
 from __future__ import annotations
 
+import base64
 import errno
 import re
 from collections.abc import Sequence
@@ -446,3 +447,25 @@ def test_a_foreign_object_in_the_way_is_named(daemon: Simulation) -> None:
     daemon.turn(1)
     assert [row["network"] for row in daemon.shown["failing"]] == ["web"]
     assert {row["object"] for row in daemon.told("blocked")} == {str(key)}
+
+
+# -- a key file that is missing
+
+
+def test_a_key_file_that_is_written_later_is_found(daemon: Simulation, tmp_path: Path) -> None:
+    """It may stand in any folder, and no change of the YAML follows: a look at everything finds it.
+    The fault is told once.
+    """
+    file = tmp_path / "elsewhere" / "psk"
+    network = world.network(1)
+    network["endpoints"]["e1"]["preshared_key_file"] = str(file)
+    daemon.write(**two_networks(), keyed=network)
+    daemon.turn(3 * INTERVAL_S)
+    assert [finding.code for finding in daemon.reconciler.desired.findings] == ["key-file"]
+    assert len(daemon.told("invalid")) == 1
+    file.parent.mkdir()
+    file.write_text(base64.b64encode(bytes(range(32))).decode())
+    file.chmod(0o600)
+    daemon.turn(2 * INTERVAL_S)
+    assert daemon.reconciler.desired.findings == ()
+    assert daemon.reconciler.desired.active is not None
