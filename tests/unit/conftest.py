@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.command import Run
+from warpd.cli import export
 from warpd.cli.app import main
+from warpd.kernel.state import DefaultRoute
+from warpd.testing.fake_kernel import PLAIN, FakeKernel
 
 
 @pytest.fixture
@@ -25,7 +30,12 @@ def yaml(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def run(yaml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `warpctl` on that file and a state folder beside it."""
+    """Runs `warpctl` on that file and a state folder beside it.
+
+    `endpoint config` sees a kernel in memory: no test depends on what this machine runs.
+    """
+    kernel = FakeKernel(replace(PLAIN, hops=(DefaultRoute(4, "eth0", "203.0.113.254"),)))
+    monkeypatch.setattr(export, "live_kernel", lambda: contextlib.nullcontext(kernel))
 
     def call(*words: str) -> tuple[int, str, str]:
         state = str(yaml.parent / "state")

@@ -69,9 +69,10 @@ class Key(NamedTuple):
 class KernelObject:
     """One thing in the kernel, as plain frozen data: what every object kind answers.
 
-    A kind is a frozen, slotted dataclass that derives from this class, in `kinds/`, mostly in a file
-    of its own. Fields with `compare=False` are known on the wanted side only (a label, the object
-    that it needs), or on the observed side only (the value to restore); `diff` passes over them.
+    A kind is a frozen, slotted dataclass that derives from this class, in `kinds/`, mostly in a
+    file of its own. Fields with `compare=False` are known on the wanted side only (a label, the
+    object that it needs), or on the observed side only (the value to restore); `diff` passes over
+    them.
     `diff`, `plan` and `engine` know objects by what is declared here and never by their class.
 
     - `KIND`: the first part of its key.
