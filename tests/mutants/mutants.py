@@ -1625,6 +1625,23 @@ else:
         packets=True,
     ),
     Mutant(
+        "new keys are made for a gateway that has lost its own",
+        "tests/live/test_export.py",
+        (Edit("warpd.cli.export:_lost_state", "refuse_lost_state(session, read, kernel)", "pass"),),
+        packets=True,
+    ),
+    Mutant(
+        "a key file that is written later is never looked for",
+        "tests/unit/daemon/test_reconciler.py",
+        (
+            Edit(
+                "warpd.daemon.desired_state:DesiredState._must_read",
+                "request.groups is None and self._lacks_key_file",
+                "False",
+            ),
+        ),
+    ),
+    Mutant(
         "a flush within a repair counts as refused",
         "tests/live/test_flush_in_a_repair.py",
         (
