@@ -1658,7 +1658,7 @@ else:
         "tests/live/test_neighbours.py",
         (
             Edit(
-                "warpd.kernel.linux.host:_fenced4",
+                "warpd.kernel.linux.host:_fences",
                 "fence4 or (fenced_by_rules(look.rules) if look.tag & TAG_FENCE4 else ())",
                 "fence4",
             ),

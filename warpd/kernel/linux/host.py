@@ -258,7 +258,7 @@ def _remembered(
     Both are needed: a flushed ruleset loses the table and keeps the tags, and a removed link loses
     its tag and keeps the table. Which links the tag is about, our routing rules still say.
     """
-    fence4, fence6 = _fenced4(look), fences(look.table)[1]
+    fence4, fence6 = _fences(look)
     if look.tag & TAG_FENCE4 and exits and (uplink is not None or not fence4):
         fence4 = (
             tuple(sorted({*fence4, exits[0].name}))
@@ -268,12 +268,12 @@ def _remembered(
     return fence4, fence6
 
 
-def _fenced4(look: RootLook) -> tuple[str, ...]:
-    """Return the links that our table fences for IPv4; without it, those that our routing rules
-    fence while a tag says that there is a fence.
+def _fences(look: RootLook) -> tuple[tuple[str, ...], bool]:
+    """Return the fences (IPv4 links, IPv6) of our table. Without it, the IPv4 links are those that
+    our routing rules fence while a tag says that there is a fence.
     """
-    fence4, _fence6 = fences(look.table)
-    return fence4 or (fenced_by_rules(look.rules) if look.tag & TAG_FENCE4 else ())
+    fence4, fence6 = fences(look.table)
+    return fence4 or (fenced_by_rules(look.rules) if look.tag & TAG_FENCE4 else ()), fence6
 
 
 def _remembered_mtu(look: RootLook) -> int:
@@ -451,7 +451,7 @@ def _kept_forwarding(look: RootLook, rows: Sequence[LinkRow]) -> set[str]:
     They come from our table or our routing rules. If both were flushed, they are the links with
     forwarding on.
     """
-    fence4 = _fenced4(look)
+    fence4, _fence6 = _fences(look)
     if fence4 or not look.tag & TAG_FENCE4 or is_on(read_setting(FORWARDING4)):
         return {row.name for row in rows if row.name in fence4}
     return {row.name for row in rows if is_on(row.setting(socket.AF_INET, "forwarding"))}
