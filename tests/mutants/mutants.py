@@ -1825,8 +1825,8 @@ else:
         (
             Edit(
                 "warpd.networks.resolved:withheld_endpoints",
-                "expired | (suspended & network.endpoints.keys())",
-                "expired",
+                'found.setdefault(each, "suspended")',
+                "pass",
             ),
         ),
     ),

@@ -174,7 +174,7 @@ def client_config(
     """
     intent = network.intent.endpoints[endpoint]
     if endpoint in network.withheld:
-        raise _withheld(network.name, endpoint, intent)
+        raise _withheld(network, endpoint)
     own, vcid = network.endpoint(endpoint), network.vcid
     private = None
     if intent.public_key is None:
@@ -203,13 +203,14 @@ def client_config(
     )
 
 
-def _withheld(network: str, endpoint: str, intent: Endpoint) -> WarpError:
-    if intent.expires is None:
-        text = f"endpoint {network}/{endpoint} is suspended"
-        hint = f"`warpctl endpoint resume {network}/{endpoint}` lets it in again"
+def _withheld(network: ResolvedNetwork, endpoint: str) -> WarpError:
+    name = f"{network.name}/{endpoint}"
+    if network.withheld[endpoint] == "suspended":
+        text = f"endpoint {name} is suspended"
+        hint = f"`warpctl endpoint resume {name}` lets it in again"
         return WarpError(text, code="suspended", who="operator", hint=hint)
-    text = f"endpoint {network}/{endpoint} expired on {intent.expires}"
-    hint = f"move `networks.{network}.endpoints.{endpoint}.expires` to let it in again"
+    text = f"endpoint {name} expired on {network.intent.endpoints[endpoint].expires}"
+    hint = f"move `networks.{network.name}.endpoints.{endpoint}.expires` to let it in again"
     return WarpError(text, code="expired", who="operator", hint=hint)
 
 

@@ -28,6 +28,7 @@ from warpd.networks.problems import Problem, clash, problems_of
 from warpd.networks.resolved import (
     ResolvedEndpoint,
     ResolvedNetwork,
+    Withheld,
     dns_of,
     resolve,
     withheld_endpoints,
@@ -47,9 +48,8 @@ class CompileInputs:
     master: where keys are derived from.
     host: the facts that decide what is wanted (host_facts.policy_facts), with the routes to this
         network's own destinations only.
-    withheld: names of its endpoints that are past their `expires`, or suspended. The day itself is
-        no input, nor are suspensions elsewhere: they change nothing for a network without such
-        endpoints.
+    withheld: its endpoints that are past their `expires`, or suspended. The day itself is no input,
+        nor are suspensions elsewhere: they change nothing for a network without such endpoints.
     """
 
     name: str
@@ -58,7 +58,7 @@ class CompileInputs:
     gateway: Gateway
     master: derivation.Master
     host: Host
-    withheld: frozenset[str]
+    withheld: Mapping[str, Withheld]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ asks a ResolvedNetwork, so that no default is decided twice. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Final
+from typing import Final, Literal
 
 from warpd import naming
 from warpd.allocation.model import Allocations, EndpointAllocation, NetworkAllocation
@@ -22,6 +22,8 @@ from warpd.networks.limits import endpoint_share, shares_of
 
 WIREGUARD_OVERHEAD: Final = 80  # bytes: IPv6 header 40, UDP 8, WireGuard 32
 IPV6_MINIMUM_MTU: Final = 1280
+# Why an endpoint that the YAML has, and that is enabled, may not connect.
+Withheld = Literal["expired", "suspended"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,8 @@ class ResolvedNetwork:
     name: as the YAML has it.
     intent, allocation: what the YAML says, and which numbers the network has.
     host: the facts that decide what is wanted (host_facts.policy_facts).
-    withheld: names of its endpoints that the YAML has and that are not in force all the same: past
-        their `expires`, or suspended.
+    withheld: its endpoints that the YAML has and that are not in force all the same, with the
+        reason.
     isolation: the name of the mode that the YAML asks for, here or for the whole gateway.
     dns: name servers that its clients are told.
     subnet6, gateway_address6: None in a network without IPv6.
@@ -68,7 +70,7 @@ class ResolvedNetwork:
     intent: Network
     allocation: NetworkAllocation
     host: Host
-    withheld: frozenset[str]
+    withheld: Mapping[str, Withheld]
     isolation: str
     dns: tuple[IPv4Address | IPv6Address, ...]
     subnet6: IPv6Network | None
@@ -134,7 +136,7 @@ def resolve(
     allocation: NetworkAllocation,
     gateway: Gateway,
     host: Host,
-    withheld: frozenset[str],
+    withheld: Mapping[str, Withheld],
 ) -> ResolvedNetwork:
     """Decide every default of one network on this machine."""
     subnet6 = allocation.subnet6 if network.ipv6 else None
@@ -223,21 +225,26 @@ def withheld_endpoints(
     allocation: NetworkAllocation,
     today: date,
     suspensions: Collection[Suspension],
-) -> frozenset[str]:
-    """Names of the endpoints whose `expires` has come by that day (UTC), or that are suspended."""
+) -> Mapping[str, Withheld]:
+    """The endpoints whose `expires` has come by that day (UTC), or that are suspended.
+
+    One that is both counts as expired: resuming it would not let it in.
+    """
     dated = network.expiring_endpoints.items()
-    expired = frozenset(each for each, endpoint in dated if is_expired(endpoint, today))
-    if not suspensions:
-        return expired
-    suspended = suspended_in(name, allocation, suspensions).keys()
-    return expired | (suspended & network.endpoints.keys())
+    found: dict[str, Withheld] = {
+        each: "expired" for each, endpoint in dated if is_expired(endpoint, today)
+    }
+    for each in suspended_in(name, allocation, suspensions) if suspensions else ():
+        if each in network.endpoints:
+            found.setdefault(each, "suspended")
+    return found
 
 
 def _inside(
     network: Network,
     subnet: IPv4Network,
     subnet6: IPv6Network | None,
-    withheld: frozenset[str],
+    withheld: Mapping[str, Withheld],
 ) -> tuple[IPv4Network | IPv6Network, ...]:
     inside: list[IPv4Network | IPv6Network] = [subnet]
     if subnet6:

@@ -14,15 +14,18 @@ from typing import Any
 
 import pytest
 
-from tests.clients import config_of
+from tests.clients import config_of, given
 from warpd.allocation.allocator import allocate
 from warpd.allocation.model import Allocations
+from warpd.allocation.suspensions import Suspension
 from warpd.clients import FORMATS, qr, wg_quick
-from warpd.clients.config import PLACEHOLDER, ClientConfig
+from warpd.clients.config import PLACEHOLDER, ClientConfig, client_config
 from warpd.errors import WarpError
 from warpd.intent.model import Intent
+from warpd.kernel.state import Host
 from warpd.keys import derivation
 from warpd.keys.derivation import Secret
+from warpd.networks.resolved import resolve_named
 
 MASTER = Secret(bytes(range(32)))
 OWN_KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
@@ -130,6 +133,24 @@ def test_an_expired_endpoint_gets_none() -> None:
     with pytest.raises(WarpError) as caught:
         made(today=day, expires=day)
     assert caught.value.code == "expired"
+
+
+@pytest.mark.parametrize(
+    ("expires", "code"),
+    [(None, "suspended"), (date(2026, 1, 2), "suspended"), (date(2026, 1, 1), "expired")],
+)
+def test_a_suspended_endpoint_is_called_expired_only_after_its_day(
+    expires: date | None, code: str
+) -> None:
+    intent, allocations = given(
+        "secure-internet", endpoints={"phone": {"type": "mobile", "expires": expires}}
+    )
+    suspension = Suspension("net", "phone", since_s=0, until_s=None, by="anna", reason="")
+    today = date(2026, 1, 1)
+    network = resolve_named("net", intent, allocations, Host(), today, [suspension])
+    with pytest.raises(WarpError) as caught:
+        client_config(network, intent.gateway, MASTER, "phone", public_host="h")
+    assert caught.value.code == code
 
 
 def test_json_says_the_same() -> None:
