@@ -241,7 +241,7 @@ def test_the_last_good_intent_outlives_a_restart(gateway: LiveKernel, tmp_path: 
     daemon.write("version: 1\nnetworks: {a: {typ: secure-internet}}\n")
     with daemon:
         daemon.wait(lambda: machine.is_as(OLD), "what was in force before")
-        assert daemon.lines("the YAML is not valid; the kernel is left as it is")
+        assert daemon.lines("the YAML is not valid; what was applied stays in force")
 
 
 def test_the_daemon_keeps_what_somebody_went_back_to(gateway: LiveKernel, tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_the_daemon_keeps_what_somebody_went_back_to(gateway: LiveKernel, tmp_pa
             assert machine.is_as(OLD)
         daemon.write("version: 1\nnetworks: [broken")
         daemon.wait(
-            lambda: bool(daemon.lines("the YAML is not valid; the kernel is left as it is")),
+            lambda: bool(daemon.lines("the YAML is not valid; what was applied stays in force")),
             "a finding",
         )
         good = Gateway(tmp_path)

@@ -72,7 +72,7 @@ def test_what_is_pushed_is_applied_when_it_verifies(gateway: LiveKernel, tmp_pat
         broken = repository.push("version: 1\nnetworks: {a: {type: nonsense}}\n")
         daemon.wait(lambda: pulled(daemon) == broken, "the broken revision")
         daemon.wait(
-            lambda: bool(daemon.lines("the YAML is not valid; the kernel is left as it is")),
+            lambda: bool(daemon.lines("the YAML is not valid; what was applied stays in force")),
             "its finding",
         )
         assert rooms() == 2

@@ -49,13 +49,13 @@ class Reporter:
     def intent_invalid(self, findings: tuple[Finding, ...]) -> None:
         for finding in findings:
             about = {"finding": render_headline(finding), "hint": finding.hint}
-            self.log.error("the YAML is not valid; the kernel is left as it is", **about)
+            self.log.error("the YAML is not valid; what was applied stays in force", **about)
         shown = [render_headline(finding) for finding in findings[:FINDINGS_MAX]]
         self.event("invalid", findings=shown)
 
     def consent_required(self, why: str, command: str) -> None:
         """`command` is what gives the consent."""
-        self.log.error(f"waits for `{command}`; the kernel is left as it is", why=why)
+        self.log.error(f"waits for `{command}`; what was applied stays in force", why=why)
         self.event("awaiting_consent", why=why)
 
     def intent_kept(self, number: int, time: str) -> None:

@@ -239,7 +239,10 @@ class Endpoint(Model):
         None,
         ge=0,
         le=65535,
-        description="Seconds between keepalives sent by the gateway; 0 or absent: none.",
+        description=(
+            "Seconds between keepalives, of the gateway and in the client config; 0: none. Absent: the"
+            " gateway sends none, and a device that is no `gateway` sends one every 25 s."
+        ),
     )
     limits: Limits | None = Field(
         None,

@@ -123,7 +123,8 @@ def _taking(item: Difference, names: Mapping[str, str]) -> Iterable[Step]:
     if item.before is None:
         return
     if item.after is None:
-        yield _step(Action.DELETE, item.before, None, item, names, "removed from the YAML")
+        why = "in the kernel, not in the intent"
+        yield _step(Action.DELETE, item.before, None, item, names, why)
     elif item.replace:
         yield _step(
             Action.DELETE,

@@ -2,9 +2,9 @@
 writes.
 
 Lives here: files and nothing else. A file is replaced whole (written beside, synced, renamed,
-folder synced), so a crash at any byte leaves the old one or the new one. Reading creates nothing.
-An absent file is an empty answer (absent allocations come from the history), a broken one is an
-error and never taken for an empty one. What
+folder synced), so a crash at any byte leaves the old one or the new one; only the logs of exports
+and events are appended to. Reading creates nothing. An absent file is an empty answer (absent
+allocations come from the history), a broken one is an error and never taken for an empty one. What
 the kernel holds is never written here.
 """
 
