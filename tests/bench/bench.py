@@ -140,7 +140,7 @@ class Warpctl:
         self.forget()
 
     def forget(self) -> None:
-        """As on the first day: no grants, and the YAML without the endpoint that will be added."""
+        """As on the first day: no allocations, and a YAML without the endpoint to be added."""
         shutil.rmtree(self.state_dir, ignore_errors=True)
         self.state_dir.mkdir(mode=0o700)
         shutil.copy(self.master, self.state_dir / "master.key")

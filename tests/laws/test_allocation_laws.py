@@ -1,4 +1,6 @@
-"""Laws of grants: nothing is given twice, order does not matter, and what was given never moves."""
+"""Laws of allocations: nothing is given twice, order does not matter, and what was given never
+moves.
+"""
 
 from __future__ import annotations
 

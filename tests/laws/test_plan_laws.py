@@ -136,7 +136,7 @@ def test_twenty_hash_seeds_one_plan() -> None:
     assert len(seen) == 1
 
 
-def test_grants_do_not_move_when_others_come_and_go() -> None:
+def test_allocations_do_not_move_when_others_come_and_go() -> None:
     few, _ = allocate(world.intent(b=world.network(3)), Allocations({}))
     more, _ = allocate(
         world.intent(a=world.network(2), b=world.network(4), c=world.network(1)), few

@@ -3,7 +3,7 @@ nobody inherits too soon.
 
 A history is a gateway's life: endpoints and networks are added, removed, renamed, enlarged,
 shuffled and moved between files, with hours between; after each step the YAML is written, read by
-the product, granted, stored and locked.
+the product, allocated, stored and locked.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def test_a_thousand_histories(tmp_path: Path) -> None:
 
 
 class Life:
-    """One gateway: its YAML, its grants, and who last had what, kept apart from the product's own
-    records.
+    """One gateway: its YAML, its allocations, and who last had what, kept apart from the product's
+    own records.
     """
 
     def __init__(self, order: random.Random, folder: Path, files: bool) -> None:
@@ -338,7 +338,7 @@ def _restless(intent: Intent) -> Intent:
 
 @pytest.mark.parametrize("count", [40])
 def test_a_gateway_rebuilt_from_yaml_and_lock_is_the_same(tmp_path: Path, count: int) -> None:
-    """On a fresh state folder: every grant and every key.
+    """On a fresh state folder: every allocation and every key.
 
     Without the lock: as many as the names alone decide.
     """
@@ -363,7 +363,7 @@ def test_a_gateway_rebuilt_from_yaml_and_lock_is_the_same(tmp_path: Path, count:
         every += len(theirs)
         alike += len(theirs & ours)
         without += len(theirs & plain)
-    print(f"rebuilt: {alike} of {every} grants and keys with the lock, {without} without")
+    print(f"rebuilt: {alike} of {every} allocations and keys with the lock, {without} without")
     assert alike == every > without
 
 

@@ -49,7 +49,7 @@ class Gateway:
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     def is_as(self, networks: dict[str, Any]) -> bool:
-        """Whether the kernel is as these networks would have it, with the grants as they are
+        """Whether the kernel is as these networks would have it, with the allocations as they are
         written down.
         """
         beside = Gateway(self.file.parent)

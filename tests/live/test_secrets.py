@@ -131,10 +131,10 @@ def warpctl(paths: tuple[Path, Path], command: str) -> bytes:
 
 def derived(paths: tuple[Path, Path]) -> dict[str, bytes]:
     """Every key that the gateway has or hands out, by a name."""
-    granted = json.loads((paths[1] / "allocations.json").read_text())["networks"]
+    allocated = json.loads((paths[1] / "allocations.json").read_text())["networks"]
     master = Secret(MASTER)
     out = {"master": MASTER}
-    for network, item in granted.items():
+    for network, item in allocated.items():
         out[f"{network} device"] = derivation.network_key(master, item["vcid"]).reveal()
         for name in item["endpoints"]:
             for turn in (0, 1):

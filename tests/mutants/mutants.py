@@ -92,7 +92,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.firewall.root:_forward",
-                "*drops(GATEWAY, 'not-granted', _from_ours(), _OF_A_VRF)",
+                "*drops(GATEWAY, 'not-permitted', _from_ours(), _OF_A_VRF)",
                 None,
             ),
         ),
@@ -368,7 +368,7 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "VLANs that were not granted pass a port",
+        "VLANs that were not permitted pass a port",
         GUARDS,
         (
             Edit(
@@ -379,7 +379,7 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "every VLAN is granted to a trunk",
+        "every VLAN is permitted to a trunk",
         GUARDS,
         (
             Edit(
@@ -406,7 +406,9 @@ MUTANTS = (
         "tests/packets/matrix",
         (
             Edit(
-                "warpd.networks.types.secure_internet:_peers", "granted if open_ else ()", "granted"
+                "warpd.networks.types.secure_internet:_peers",
+                "permitted if open_ else ()",
+                "permitted",
             ),
         ),
         packets=True,
@@ -945,7 +947,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.firewall.root:_postrouting",
-                "rule('no block', _from_ours(), count('not-granted'), DROP)",
+                "rule('no block', _from_ours(), count('not-permitted'), DROP)",
                 None,
             ),
         ),

@@ -36,7 +36,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "wire": {"type": "l2-point-to-point", "endpoints": TWO},
     "trunk": {"type": "l2-point-to-point", "vlan_range": "100-110", "endpoints": TWO},
 }
-GRANTED = {"mesh": {100}, "trunk": set(range(100, 111))}
+PERMITTED = {"mesh": {100}, "trunk": set(range(100, 111))}
 SOURCE = "02:00:00:00:00:aa"
 STRANGER4, STRANGER6 = "192.0.2.77", "2001:db8:77::77"
 RESERVED = tuple(f"01:80:c2:00:00:{number:02x}" for number in range(16))
@@ -265,21 +265,21 @@ def test_frames_to_reserved_addresses_are_counted(bed: Bed, name: str) -> None:
     assert bed.drops(name)["reserved-mac"] - before == len(RESERVED) - 1, "spanning tree is carried"
 
 
-def stacks(granted: int) -> list[Tags]:
+def stacks(permitted: int) -> list[Tags]:
     """Tags behind tags, and tags that a bridge of 802.1Q takes for payload."""
-    first = [(kind, vid) for kind in (C_TAG, S_TAG, OLD_TAG) for vid in (0, 1, granted, 99, 4095)]
+    first = [(kind, vid) for kind in (C_TAG, S_TAG, OLD_TAG) for vid in (0, 1, permitted, 99, 4095)]
     second = [(kind, 99) for kind in (C_TAG, S_TAG, OLD_TAG)]
-    three = [((C_TAG, vid), (C_TAG, vid), (C_TAG, 99)) for vid in (0, granted)]
+    three = [((C_TAG, vid), (C_TAG, vid), (C_TAG, 99)) for vid in (0, permitted)]
     alone = [(tag,) for tag in first if tag[0] != C_TAG]
     return [*itertools.product(first, second), *three, *alone]
 
 
-@pytest.mark.parametrize("name", GRANTED)
+@pytest.mark.parametrize("name", PERMITTED)
 def test_no_frame_comes_out_in_another_vlan(bed: Bed, name: str) -> None:
-    segment, granted = bed.segments[name], min(GRANTED[name])
-    usual: Tags = ((C_TAG, granted),) if name == "trunk" else ()
+    segment, permitted = bed.segments[name], min(PERMITTED[name])
+    usual: Tags = ((C_TAG, permitted),) if name == "trunk" else ()
     allowed = new_ident()
-    marked = [(new_ident(), tags, ip) for tags in stacks(granted) for ip in (False, True)]
+    marked = [(new_ident(), tags, ip) for tags in stacks(permitted) for ip in (False, True)]
     frames = [tagged(ident, tags, ip) for ident, tags, ip in marked]
     before = bed.drops(name).get("vlan-stacked", 0)
     segment.send([*frames, tagged(allowed, usual, False)])

@@ -143,7 +143,7 @@ def test_every_point(
 def assert_no_more_reach(
     kernel: FakeKernel, before: dict[Key, KernelObject], after: dict[Key, KernelObject]
 ) -> None:
-    """Half-way, nothing is granted that is granted neither before nor after (P7)."""
+    """Half-way, nothing is permitted that is permitted neither before nor after (P7)."""
     for key, item in kernel.objects.items():
         if item.phase is not Phase.PERMIT:
             continue

@@ -236,7 +236,7 @@ def _pinned(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> 
         body["vcid"] = row["vcid"]
     else:
         finds.warning(
-            f"{path}.vcid", "it has no VCID", "one is granted; write vcid to have another"
+            f"{path}.vcid", "it has no VCID", "one is allocated; write vcid to have another"
         )
 
 
@@ -344,7 +344,7 @@ def _not_taken_over(
         finds.warning(
             f"{path}.routing_table",
             f"{tables[table]} networks have routing table {table}; left out",
-            "one is granted",
+            "one is allocated",
         )
     if row.get("rate_limit_enabled"):
         finds.warning(

@@ -240,8 +240,8 @@ class Endpoint(Model):
         ge=0,
         le=65535,
         description=(
-            "Seconds between keepalives, of the gateway and in the client config; 0: none. Absent: the"
-            " gateway sends none, and a device that is no `gateway` sends one every 25 s."
+            "Seconds between keepalives, of the gateway and in the client config; 0: none. Absent:"
+            " the gateway sends none, and a device that is no `gateway` sends one every 25 s."
         ),
     )
     limits: Limits | None = Field(

@@ -131,7 +131,7 @@ def _allocations(place: Placement, peers: Sequence[TunnelPeer]) -> list[KernelOb
 
 
 ENDPOINTS = (("endpoints4", 4), ("endpoints6", 6))
-EVERY_COUNTER = ("host-service", "not-granted")
+EVERY_COUNTER = ("host-service", "not-permitted")
 
 
 def firewall_policy(

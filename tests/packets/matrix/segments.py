@@ -38,7 +38,7 @@ def passes(net: Net, vlans: tuple[int, ...]) -> bool | None:
     if net.vlans is None:
         return None if vlans == (0,) else True
     if len(vlans) > 1:
-        # no network grants a tag behind a tag: a bridge would judge, and take off, the first alone
+        # no network permits a tag behind a tag: a bridge would judge, and take off, the first alone
         return False
     if net.type == "l2-mesh":
         # The access VLAN: what comes untagged is in it. Whether a frame may also name it is left

@@ -156,7 +156,7 @@ def test_tags_in_and_out_of_range(segments: Field, name: str) -> None:
 
 @pytest.mark.parametrize("name", NETS)
 def test_service_tags_do_not_slip_through(segments: Field, name: str) -> None:
-    """A tag of 802.1ad, or of what was in use before it, is no granted VLAN, whatever it wraps."""
+    """A tag of 802.1ad, or of what was used before it, is no permitted VLAN, whatever it wraps."""
     group = of(segments, name)
     frames = []
     tags = ((0,), (99,), (100,), (105,), (100, 100), (99, 105), (0, 99))

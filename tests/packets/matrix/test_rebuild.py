@@ -29,7 +29,7 @@ def field(tmp_path: Path, wireguard: str) -> Iterator[Field]:
     made.lab.stop()
 
 
-def granted(field: Field) -> dict[str, Any]:
+def allocated(field: Field) -> dict[str, Any]:
     """Everything that clients depend on, by network: what `network show` says of addresses, ports
     and ids.
     """
@@ -78,15 +78,15 @@ def is_back(member: Member) -> bool:
 
 def test_rebuilt_from_git(field: Field, capsys: pytest.CaptureFixture[str]) -> None:
     assert not field.silent
-    before = granted(field)
+    before = allocated(field)
     field.gateway.warpctl("lock").checked()
     rebuild(field, keep_lock=True)
-    after = granted(field)
+    after = allocated(field)
     back = [(name, is_back(member)) for name, member in field.members.items()]
     lost = TALLY.allowed("rebuilt with the lock: old configs connect", back)
     moved = [name for name in before if before[name] != after[name]]
     rebuild(field, keep_lock=False)
-    anew = granted(field)
+    anew = allocated(field)
     equal = sum(anew[name][key] == before[name][key] for name in before for key in before[name])
     of = sum(len(item) for item in before.values())
     with capsys.disabled():
@@ -95,6 +95,6 @@ def test_rebuilt_from_git(field: Field, capsys: pytest.CaptureFixture[str]) -> N
             f" {len(back) - len(lost)}",
             end="",
         )
-        print(f" of {len(back)}; without: grants equal {equal} of {of}")
+        print(f" of {len(back)}; without: allocations equal {equal} of {of}")
     assert not moved
     assert not lost

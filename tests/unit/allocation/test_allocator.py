@@ -277,7 +277,7 @@ def test_twenty_hash_seeds_give_the_same_bytes() -> None:
             check=True,
         )
         seen.add(done.stdout)
-    print(f"distinct grants over 20 hash seeds: {len(seen)}")
+    print(f"distinct allocations over 20 hash seeds: {len(seen)}")
     assert len(seen) == 1
 
 

@@ -68,7 +68,7 @@ def test_every_option_of_an_endpoint(run: Run, yaml: Path) -> None:
     code, _, err = run("endpoint", "add", "privacy/gw", *words)
     assert (
         code == 1 and "address6" in err and "nothing was written" in err
-    )  # fd00::9 is none of the granted /64
+    )  # fd00::9 is none of the allocated /64
     assert run("network", "remove", "privacy")[0] == 0
     subnets = ("--subnet6", "fd00::/64", "--subnet", "10.100.0.0/24")
     assert run("network", "add", "privacy", "--type", "secure-internet", *subnets)[0] == 0

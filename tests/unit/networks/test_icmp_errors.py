@@ -13,7 +13,7 @@ from tests.unit.networks.firewall.test_firewalls import MODES, base, compiled, g
 from warpd.kernel.kinds.nft_table import NftElements
 from warpd.networks.firewall.icmp_errors import CHAIN
 
-DECIDES = ("out", "peers", "from an endpoint", "answers to the gateway", "not-granted")
+DECIDES = ("out", "peers", "from an endpoint", "answers to the gateway", "not-permitted")
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -82,7 +82,7 @@ def test_every_new_connection_of_an_endpoint_meets_the_shares(mode: str) -> None
             first = next(
                 n
                 for n, c in enumerate(comments)
-                if c in ("out", "peers", "from an endpoint", "not-granted")
+                if c in ("out", "peers", "from an endpoint", "not-permitted")
             )
             assert comments.index("new connections") < first, f"{name} {chain}"
         judged = [

@@ -162,7 +162,7 @@ def test_after_a_broken_file_the_good_one_still_counts(tmp_path: Path) -> None:
     assert list(places(value)) == list(places(whole))
 
 
-# ---- grants and history
+# ---- allocations and history
 
 
 def test_grants_that_are_the_same_are_the_same_object(tmp_path: Path) -> None:

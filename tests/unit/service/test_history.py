@@ -1,5 +1,5 @@
-"""What was applied is kept whole, with its grants; one apply waits for a yes at a time; times that
-make sense.
+"""What was applied is kept whole, with its allocations; one apply waits for a yes at a time; times
+that make sense.
 """
 
 from __future__ import annotations

@@ -345,7 +345,7 @@ def test_dying_at_any_byte_leaves_the_old_grants_or_the_new(tmp_path: Path) -> N
     for limit in range(size):
         killed += in_child(lambda limit=limit: write(limit)) == -signal.SIGXFSZ  # type: ignore[misc]
         assert store.read_allocations() == old
-    print(f"killed at {killed} of {size} bytes, old grants whole every time")
+    print(f"killed at {killed} of {size} bytes, old allocations whole every time")
     assert killed == size
     store.write_allocations(new)
     assert store.read_allocations() == new

@@ -170,7 +170,7 @@ def guard(
         "hairpin",
         "host-service",
         connection_limits.PORTS,
-        "not-granted",
+        "not-permitted",
         "protocol",
         "redirected",
         "spoofed",
@@ -386,7 +386,7 @@ def _forward(host: Host) -> tuple[str, ...]:
     rules = [
         *neighbours.learns(_to_ours()),
         rule("networks in the root", dispatch("iifname", "forward_map")),
-        *drops(GATEWAY, "not-granted", _from_ours(), _OF_A_VRF),
+        *drops(GATEWAY, "not-permitted", _from_ours(), _OF_A_VRF),
         rule("what leaves a network", _from_ours(), jump("out")),
         rule("networks in the root", dispatch("oifname", "reply_map")),
         rule("what comes back to one", _to_ours(), jump("back")),
@@ -482,7 +482,7 @@ def _out() -> list[str]:
         *neighbours.judges(),
         *_by_a_way(),
         *drops("gateway", "wrong-uplink", match(meta("iifname"), "@permitted_ifaces")),
-        *drops("gateway", "not-granted"),
+        *drops("gateway", "not-permitted"),
     ]
 
 
@@ -512,25 +512,31 @@ def _by_a_way() -> Iterator[str]:
     """Return rules that permit packets by the network's uplink, or by a link of the host that leads
     to a range that the network may reach.
     """
-    granted, pair = match(meta("iifname"), "@permitted_ifaces"), (meta("iifname"), meta("oifname"))
+    permitted, pair = (
+        match(meta("iifname"), "@permitted_ifaces"),
+        (meta("iifname"), meta("oifname")),
+    )
     for family, version in (("ip", 4), ("ip6", 6)):
         own = match(meta("nfproto"), f"ipv{version}")
         yield rule(
-            "granted, by the uplink",
+            "permitted, by the uplink",
             own,
-            granted,
+            permitted,
             match(together(*pair), f"@uplinks{version}"),
             ACCEPT,
         )
         key = together(*pair, payload(family, "daddr"))
         yield rule(
-            "granted, by a link that leads there", granted, match(key, f"@ways{version}"), ACCEPT
+            "permitted, by a link that leads there",
+            permitted,
+            match(key, f"@ways{version}"),
+            ACCEPT,
         )
 
 
 def _back() -> list[str]:
     return [
-        rule("granted", match(meta("oifname"), "@permitted_ifaces"), ANSWERS, ACCEPT),
+        rule("permitted", match(meta("oifname"), "@permitted_ifaces"), ANSWERS, ACCEPT),
         *drops("gateway", "unsolicited"),
     ]
 
@@ -541,7 +547,7 @@ def _postrouting() -> list[str]:
         rule("keeps its source", _from_ours(), match(payload("ip", "saddr"), "@routed4"), ACCEPT),
         rule("keeps its source", _from_ours(), match(payload("ip6", "saddr"), "@routed6"), ACCEPT),
         rule("onto a port of its block", dispatch("iifname", blocks.MAP)),
-        rule("no block", _from_ours(), count("not-granted"), DROP),
+        rule("no block", _from_ours(), count("not-permitted"), DROP),
     ]
 
 

@@ -30,7 +30,7 @@ from warpd.networks.firewall.rules import drops
 # A bit in the highest byte of the mark, which other programs do not use. It is not a bit of MARKS.
 PERMITTED: Final = 0x08000000
 _PRIORITY: Final = 1  # directly after `filter` (0)
-_REASONS: Final = {"forward": "not-granted", "input": "host-service"}
+_REASONS: Final = {"forward": "not-permitted", "input": "host-service"}
 _MARKED: Final = mangle(meta("mark"), with_bits(meta("mark"), PERMITTED))
 _UNMARKED: Final = match(only_bits(meta("mark"), PERMITTED), 0)
 

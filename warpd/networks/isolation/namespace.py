@@ -218,7 +218,7 @@ def _forward(
     ]
     endpoints = match(meta("iifname"), place.tunnel)
     judged = [connection_limits.new_connections(endpoints), *icmp_errors.forwarded(endpoints)]
-    return [*clamp(network.mtu), *off, *judged, *hooks, *drops(label, "not-granted")]
+    return [*clamp(network.mtu), *off, *judged, *hooks, *drops(label, "not-permitted")]
 
 
 def _steer(network: ResolvedNetwork, place: Placement, wants: EgressRequirements) -> list[str]:

@@ -399,7 +399,7 @@ def _forward(
         connection_limits.new_connections(),
         *icmp_errors.forwarded(),
         *hooks,
-        *drops(label, "not-granted"),
+        *drops(label, "not-permitted"),
     ]
 
 

@@ -83,12 +83,12 @@ def _sets(network: ResolvedNetwork) -> list[NftSet]:
 
 
 def _peers(network: ResolvedNetwork, open_: bool) -> list[str]:
-    granted = [
+    permitted = [
         rule("mesh", match(payload(family, "daddr"), f"@endpoints{version}"), ACCEPT)
         for family, version in (("ip", 4), ("ip6", 6))
     ]
     return [
         *tunnel.spoofed(network),
-        *(granted if open_ else ()),
+        *(permitted if open_ else ()),
         *drops(str(network.vcid), "peer-to-peer"),
     ]

@@ -524,8 +524,8 @@ def test_allowed_ips_are_what_the_guard_believes(mode: str) -> None:
             for item in built.state
             for ip in allowed(item, group)
         }
-        granted = {element for item in built.state for element in elements(item, group)}
-        assert held == granted, built.names[group]
+        permitted = {element for item in built.state for element in elements(item, group)}
+        assert held == permitted, built.names[group]
 
 
 def allowed(item: Any, group: str) -> tuple[str, ...]:
