@@ -19,7 +19,7 @@ from typing import Any, Final
 from warpd import naming
 from warpd.clients.segment import Segment, segment
 from warpd.errors import WarpError
-from warpd.intent.model import Endpoint, Gateway
+from warpd.intent.model import Gateway
 from warpd.intent.types import IPNetwork
 from warpd.keys import derivation
 from warpd.keys.derivation import Master, Secret
@@ -27,7 +27,6 @@ from warpd.networks.peer_keys import network_key_of, preshared_key_of
 from warpd.networks.resolved import ResolvedNetwork
 
 PLACEHOLDER: Final = "<put the endpoint's own private key here>"
-KEEPALIVE_S: Final = 25  # shorter than the UDP timeout of home routers
 # IPv6 is routed into the tunnel even if the network has no IPv6. The gateway drops it. Otherwise
 # the device would send it outside of the tunnel.
 EVERYTHING: Final = ("0.0.0.0/0", "::/0")
@@ -195,7 +194,7 @@ def client_config(
         preshared_key=preshared_key_of(own.key_name, intent, vcid, master),
         dial=_dial(public_host, network.allocation.port),
         allowed_ips=_allowed_ips(network, endpoint),
-        keepalive_s=_keepalive(intent),
+        keepalive_s=own.client_keepalive_s,
         listen_port=int(intent.endpoint.rpartition(":")[2]) if intent.endpoint else None,
         routes=tuple(_texts(_carried(network, intent.routes))),
         segment=segment(network.intent.type, network.allocation, endpoint),
@@ -291,12 +290,6 @@ def _dns(network: ResolvedNetwork) -> tuple[str, ...]:
     """Return the name servers that the device can reach: only IPv4 in a network without IPv6."""
     servers = network.dns
     return tuple(str(item) for item in servers if network.intent.ipv6 or item.version == 4)
-
-
-def _keepalive(one: Endpoint) -> int:
-    if one.keepalive is not None:
-        return one.keepalive
-    return 0 if one.type == "gateway" else KEEPALIVE_S
 
 
 def _dial(host: str, port: int) -> str:

@@ -273,7 +273,7 @@ def _peer(
         routes=endpoint.intent.routes,
         leg=endpoint.leg,
         vni=endpoint.vni,
-        keepalive=endpoint.intent.keepalive or 0,
+        keepalive=endpoint.gateway_keepalive_s,
         endpoint=endpoint.intent.endpoint,
         share=endpoint.share,
     )

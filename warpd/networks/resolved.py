@@ -22,6 +22,7 @@ from warpd.networks.limits import endpoint_share, shares_of
 
 WIREGUARD_OVERHEAD: Final = 80  # bytes: IPv6 header 40, UDP 8, WireGuard 32
 IPV6_MINIMUM_MTU: Final = 1280
+CLIENT_KEEPALIVE_S: Final = 25  # shorter than the UDP timeout of home routers
 # Why an endpoint that the YAML has, and that is enabled, may not connect.
 Withheld = Literal["expired", "suspended"]
 
@@ -46,6 +47,21 @@ class ResolvedEndpoint:
     leg: int
     vni: int
     share: Share
+
+    @property
+    def gateway_keepalive_s(self) -> int:
+        """Seconds between keepalives of the gateway; 0: none."""
+        return self.intent.keepalive or 0
+
+    @property
+    def client_keepalive_s(self) -> int:
+        """Seconds between keepalives of the device; 0: none.
+
+        A device that is itself a gateway is taken to be reachable.
+        """
+        if self.intent.keepalive is not None:
+            return self.intent.keepalive
+        return 0 if self.intent.type == "gateway" else CLIENT_KEEPALIVE_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,16 +57,14 @@ def with_rollback(session: Session, read: LoadedIntent) -> LoadedIntent:
 
 
 def _keys_to_come(session: Session, read: LoadedIntent) -> list[dict[str, str]]:
-    """Warn before the first apply that there is no master secret yet to derive keys from."""
+    """Warn while there is no master secret yet to derive keys from."""
     if session.master(read.intent) is not None:
         return []
     text = (
-        "there is no master secret yet: the first apply makes it, and the keys of all networks and"
-        " endpoints with it"
+        "there is no master secret yet: the first apply, or `endpoint config` before it, makes it,"
+        " and the keys of all networks and endpoints with it"
     )
-    hint = (
-        "no key that this plan shows is in any device; client configs are available after the apply"
-    )
+    hint = "the keys that this plan shows are in no device, and will not be"
     return [{"message": text, "hint": hint}]
 
 
