@@ -12,16 +12,31 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin
 
 from warpd.errors import Finding, Where
 from warpd.intent.model import Endpoint
 from warpd.yamlfile.editor import nearest
 
 COLUMNS: Final = ("name", *Endpoint.model_fields)
-LISTS: Final = ("routes",)
-FLAGS: Final = ("enabled", "preshared_key")
-NUMBERS: Final = ("keepalive", "rotation")
+
+
+def _is_of(annotation: object, wanted: type) -> bool:
+    """Whether values of an annotated type, as `StrictInt | None`, may be of the wanted type."""
+    inner = get_args(annotation)
+    return wanted in (annotation, get_origin(annotation)) or any(
+        _is_of(item, wanted) for item in inner
+    )
+
+
+def _fields_of(wanted: type) -> frozenset[str]:
+    fields = Endpoint.model_fields.items()
+    return frozenset(name for name, field in fields if _is_of(field.annotation, wanted))
+
+
+LISTS: Final = _fields_of(tuple)
+FLAGS: Final = _fields_of(bool)
+NUMBERS: Final = _fields_of(int)
 
 
 @dataclass(frozen=True, slots=True)

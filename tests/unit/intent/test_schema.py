@@ -39,7 +39,7 @@ def valid(value: Any) -> bool:
 
 def test_the_file_is_current() -> None:
     assert (ROOT / "schemas" / "warp.schema.json").read_text() == schema_text(), (
-        "run: python -m warpd.schema"
+        "run: python -m warpd.intent.schema"
     )
 
 
