@@ -64,14 +64,14 @@ class KernelEvents:
         except OSError:
             self._kernel.stop_listening()
             self.listen()
-            self._scheduler.hear(None, now)
+            self._scheduler.on_events(None, now)
             return
         if any(event.overrun for event in events):
             stats = self._mailbox.stats
             self._mailbox.stats = dataclasses.replace(stats, overruns=stats.overruns + 1)
             self._overrun_s = now
             if covered is not None:
-                self._scheduler.hear(None, now)
+                self._scheduler.on_events(None, now)
         elif covered is not None:
             self._hear({event.netns for event in events} - set(covered), bool(covered))
 
@@ -82,14 +82,14 @@ class KernelEvents:
         if root_is_covered:
             groups -= {ROOT}
         if groups:
-            self._scheduler.hear(groups, self._clock.monotonic())
+            self._scheduler.on_events(groups, self._clock.monotonic())
 
     def namespaces_changed(self, has_looked: bool) -> None:
         """Namespaces have come or gone; before the first look (`has_looked` false) it is not known
         which.
         """
         stale = self._kernel.stale_namespaces() | {ROOT} if has_looked else None
-        self._scheduler.hear(stale, self._clock.monotonic())
+        self._scheduler.on_events(stale, self._clock.monotonic())
 
     @property
     def recent_overruns(self) -> int:

@@ -109,9 +109,9 @@ class Loop:
         self._take_flags()
         self._events.take_in(())
         if self._reconciler.desired.undo_due:
-            self._scheduler.ask()
+            self._scheduler.request_resync()
         if self._reconciler.desired.suspension_due:
-            self._scheduler.hear([ROOT], time.monotonic())
+            self._scheduler.on_events([ROOT], time.monotonic())
         request = self._scheduler.due(time.monotonic())
         if request is not None:
             self._pass(request)
@@ -187,7 +187,7 @@ class Loop:
 
     def _reload(self) -> None:
         self._notifier.say(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        self._scheduler.ask()
+        self._scheduler.request_resync()
         if self._source_poller is not None:
             self._source_poller.ask()
 
@@ -211,7 +211,7 @@ class Loop:
     def _schedule(self, request: PassRequest, result: PassResult) -> None:
         """Decide what comes next, and tell of objects that are contested from now on."""
         before = self._scheduler.contested
-        self._scheduler.took(request, result, time.monotonic())
+        self._scheduler.on_result(request, result, time.monotonic())
         for item, group in self._scheduler.contested.items():
             if item not in before:
                 network = self._reconciler.network_name(group)
@@ -254,7 +254,7 @@ def answer_of(
     answer = answers[request.verb](reconciler, request.arguments)
     if request.verb in CHANGING:
         reconciler.mailbox.moment += 1
-        scheduler.hear(None, now_s)
+        scheduler.on_events(None, now_s)
         reconciler.report.asked(request.verb, str(request.arguments.get("by", "")))
         publisher.changed()
     if request.verb == "status":

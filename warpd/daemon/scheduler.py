@@ -27,15 +27,15 @@ AGAIN_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 GATHER_S: Final = 0.005  # events of one cause come together
 # After a pass the loop rests this many times as long as the last look of the pass took: a storm of
 # events that leads to no change takes a third of a CPU.
-REST_RATIO: Final = 2.0
-SHARE: Final = 10.0  # the periodic look is at most a tenth of the time
+COOLDOWN_RATIO: Final = 2.0
+RESYNC_SHARE: Final = 10.0  # the periodic look is at most a tenth of the time
 FIRST_PAUSE_S: Final = 1.0
 PAUSE_MAX_S: Final = 300.0
 BUSY_PAUSE_S: Final = 0.3
 CONTESTED_COUNT: Final = 5
 CONTESTED_WITHIN_S: Final = 60.0
-# A contested network does not work during its pause, so the pause is short. REST_RATIO limits what
-# its passes cost.
+# A contested network does not work during its pause, so the pause is short. COOLDOWN_RATIO limits
+# what its passes cost.
 CONTESTED_PAUSE_MAX_S: Final = 8.0
 # The root holds every network's guard.
 GUARD_PAUSE_MAX_S: Final = 2.0
@@ -123,34 +123,36 @@ class Scheduler:
         self._busy_until = now
         self._asked = True
         self._files_due: deque[float] = deque()
-        self._touched: float | None = None  # the first change of a file that was not looked at yet
-        self._gathered = now  # when what was heard may be worked on
-        self._rested = now
+        self._first_change_s: float | None = (
+            None  # the first change of a file that was not looked at yet
+        )
+        self._batch_until = now  # when what was heard may be worked on
+        self._idle_until = now
         self._next_look = now
         self._failing: dict[str, Backoff] = {}
         self._reverted: dict[str, deque[float]] = {}
         self._contested: dict[str, str] = {}  # object -> group
-        self._slowed: dict[str, Backoff] = {}
-        self._whole: Backoff | None = None  # passes that failed as a whole
+        self._contested_backoff: dict[str, Backoff] = {}
+        self._pass_backoff: Backoff | None = None  # passes that failed as a whole
         self._unwritten: Backoff | None = None  # writes into the state folder that failed
 
     # -- triggers
 
-    def hear(self, groups: Iterable[str] | None, now: float) -> None:
+    def on_events(self, groups: Iterable[str] | None, now: float) -> None:
         """Something happened in these groups; None: nobody knows where."""
         if not self._groups and not self._everything:
-            self._gathered = now + GATHER_S
+            self._batch_until = now + GATHER_S
         if groups is None:
             self._everything = True
         else:
             self._groups |= set(groups)
 
     def files_touched(self, now: float) -> None:
-        self._touched = now if self._touched is None else self._touched
-        first = min(now + SETTLE_S, self._touched + SETTLE_MAX_S)
+        self._first_change_s = now if self._first_change_s is None else self._first_change_s
+        first = min(now + SETTLE_S, self._first_change_s + SETTLE_MAX_S)
         self._files_due = deque([first, *(now + pause for pause in AGAIN_S)])
 
-    def ask(self) -> None:
+    def request_resync(self) -> None:
         """Look at everything at once."""
         self._asked = True
 
@@ -200,22 +202,22 @@ class Scheduler:
         """Groups that wait. What the root shows of them is left, so that those that are slowed down
         are looked at when their pause is over.
         """
-        waiting = (self._slowed.keys() | self._failing.keys()) - groups
+        waiting = (self._contested_backoff.keys() | self._failing.keys()) - groups
         paused = frozenset(group for group in waiting if self._is_paused(group, now))
         if groups:
-            self._later |= paused & self._slowed.keys()
+            self._later |= paused & self._contested_backoff.keys()
         return paused
 
     def _may_work(self) -> float:
         """When groups may be looked at: after a whole pass that failed, not before its pause is
         over.
         """
-        rested = max(self._gathered, self._rested)
-        return rested if self._whole is None else max(rested, self._whole.until)
+        ready = max(self._batch_until, self._idle_until)
+        return ready if self._pass_backoff is None else max(ready, self._pass_backoff.until)
 
     def _retried(self, now: float) -> frozenset[str]:
         """Groups whose pause is over."""
-        if self._whole is not None:
+        if self._pass_backoff is not None:
             return frozenset()  # the next look is at everything
         return frozenset(group for group, pause in self._failing.items() if pause.until <= now)
 
@@ -231,7 +233,7 @@ class Scheduler:
             yield self._files_due[0]
         if self._unwritten is not None:
             yield self._unwritten.until
-        if self._whole is None:
+        if self._pass_backoff is None:
             yield from (pause.until for pause in self._failing.values())
         if self._everything:
             yield self._may_work()
@@ -240,22 +242,22 @@ class Scheduler:
 
     # -- results
 
-    def took(self, request: PassRequest, result: PassResult, now: float) -> None:
+    def on_result(self, request: PassRequest, result: PassResult, now: float) -> None:
         """A pass is over."""
-        self._rested = now + REST_RATIO * result.seconds
+        self._idle_until = now + COOLDOWN_RATIO * result.seconds
         if request.groups is None:
-            self._next_look = now + max(self.interval_s, SHARE * result.seconds)
+            self._next_look = now + max(self.interval_s, RESYNC_SHARE * result.seconds)
         if result.busy or result.writing:
-            self._again(request, now)
+            self._requeue(request, now)
         elif result.all_failed:
-            self._whole = self._longer(self._whole, PAUSE_MAX_S, now)
-            self._next_look = self._whole.until
+            self._pass_backoff = self._longer(self._pass_backoff, PAUSE_MAX_S, now)
+            self._next_look = self._pass_backoff.until
         else:
             self._looked(request, result, now)
 
     def _looked(self, request: PassRequest, result: PassResult, now: float) -> None:
         if request.groups is None or request.groups or result.seconds:
-            self._whole = None  # the kernel was looked at
+            self._pass_backoff = None  # the kernel was looked at
         self._pause_writes(request, result, now)
         looked_at = self._failing.keys() if request.groups is None else request.groups
         for group in set(looked_at) - result.failed:
@@ -270,7 +272,7 @@ class Scheduler:
         elif self._unwritten is None or request.writes:
             self._unwritten = self._longer(self._unwritten, PAUSE_MAX_S, now)
 
-    def _again(self, request: PassRequest, now: float) -> None:
+    def _requeue(self, request: PassRequest, now: float) -> None:
         """What could not be done for now is done after a short while, and nothing before."""
         self._busy_until = now + BUSY_PAUSE_S
         self._asked = self._asked or request.asked
@@ -287,7 +289,7 @@ class Scheduler:
 
     def _pause_end(self, group: str) -> float:
         """When the last pause of a group is over; it may be past."""
-        pauses = self._failing.get(group), self._slowed.get(group)
+        pauses = self._failing.get(group), self._contested_backoff.get(group)
         return max((pause.until for pause in pauses if pause is not None), default=-math.inf)
 
     def _longer(self, previous: Backoff | None, max_s: float, now: float) -> Backoff:
@@ -310,7 +312,9 @@ class Scheduler:
         slowed = {self._contested[item] for item in reverted if item in self._contested}
         for group in slowed:
             max_s = GUARD_PAUSE_MAX_S if group == ROOT else CONTESTED_PAUSE_MAX_S
-            self._slowed[group] = self._longer(self._slowed.get(group), max_s, now)
+            self._contested_backoff[group] = self._longer(
+                self._contested_backoff.get(group), max_s, now
+            )
         self._forget_quiet(now)
 
     def _forget_quiet(self, now: float) -> None:
@@ -320,12 +324,12 @@ class Scheduler:
             del self._reverted[item]
             group = self._contested.pop(item, None)
             if group is not None and group not in self._contested.values():
-                self._slowed.pop(group, None)
+                self._contested_backoff.pop(group, None)
 
     def _clear_files(self, now: float) -> None:
         while self._files_due and self._files_due[0] <= now:
             self._files_due.popleft()
-            self._touched = None
+            self._first_change_s = None
 
     # -- for status
 
@@ -337,8 +341,8 @@ class Scheduler:
     def failing(self, now: float) -> dict[str, tuple[int, float]]:
         """Group -> (times tried, seconds until the next try)."""
         pauses = dict(self._failing)
-        if self._whole is not None:
-            pauses[ROOT] = self._whole
+        if self._pass_backoff is not None:
+            pauses[ROOT] = self._pass_backoff
         return {
             group: (pause.times, max(0.0, pause.until - now)) for group, pause in pauses.items()
         }

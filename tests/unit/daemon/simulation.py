@@ -90,9 +90,9 @@ class Simulation:
         for _ in range(TURNS_MAX):
             self.events.take_in(())
             if self.reconciler.desired.undo_due:
-                self.scheduler.ask()
+                self.scheduler.request_resync()
             if self.reconciler.desired.suspension_due:
-                self.scheduler.hear([ROOT], self.now_s)
+                self.scheduler.on_events([ROOT], self.now_s)
             request = self.scheduler.due(self.now_s)
             if request is not None:
                 self._make(request)
@@ -108,7 +108,7 @@ class Simulation:
     def _make(self, request: PassRequest) -> None:
         result = self.reconciler.run(request)
         self.passes.append((request, result))
-        self.scheduler.took(request, result, self.now_s)
+        self.scheduler.on_result(request, result, self.now_s)
         self.publisher.pass_ended(result)
 
     def set_clock(self, since_epoch_s: float) -> None:

@@ -31,7 +31,7 @@ def quiet(interval_s: float = 30.0) -> Scheduler:
     scheduler = Scheduler(interval_s, lambda: 0.5, 0.0)
     first = scheduler.due(0.0)
     assert first == PassRequest(True, None, True)
-    scheduler.took(first, PassResult(), 0.0)
+    scheduler.on_result(first, PassResult(), 0.0)
     return scheduler
 
 
@@ -43,14 +43,14 @@ def test_nothing_is_due_until_the_periodic_look() -> None:
 
 def test_a_slow_look_comes_less_often() -> None:
     scheduler = quiet()
-    scheduler.took(EVERYTHING, PassResult(seconds=6.0), 0.0)
+    scheduler.on_result(EVERYTHING, PassResult(seconds=6.0), 0.0)
     assert scheduler.wait_s(0.0) == 60.0
 
 
 def test_events_of_one_cause_are_one_piece_of_work() -> None:
     scheduler = quiet()
-    scheduler.hear({"warp-1"}, 1.0)
-    scheduler.hear({"warp-2", ""}, 1.001)
+    scheduler.on_events({"warp-1"}, 1.0)
+    scheduler.on_events({"warp-2", ""}, 1.001)
     assert scheduler.due(1.002) is None and scheduler.wait_s(1.0) == pytest.approx(GATHER_S)
     assert scheduler.due(1.0 + GATHER_S) == PassRequest(groups=frozenset({"warp-1", "warp-2", ""}))
     assert scheduler.due(2.0) is None
@@ -58,8 +58,8 @@ def test_events_of_one_cause_are_one_piece_of_work() -> None:
 
 def test_lost_events_lead_to_a_look_at_everything() -> None:
     scheduler = quiet()
-    scheduler.hear({"warp-1"}, 1.0)
-    scheduler.hear(None, 1.0)
+    scheduler.on_events({"warp-1"}, 1.0)
+    scheduler.on_events(None, 1.0)
     work = scheduler.due(1.1)
     assert work is not None and work.groups is None
 
@@ -67,10 +67,10 @@ def test_lost_events_lead_to_a_look_at_everything() -> None:
 def test_a_storm_leaves_two_thirds_of_the_time_free() -> None:
     scheduler, now, busy = quiet(1000.0), 1.0, 0.0
     while now < 100.0:
-        scheduler.hear({"warp-1"}, now)
+        scheduler.on_events({"warp-1"}, now)
         work = scheduler.due(now)
         if work is not None:
-            scheduler.took(work, PassResult(seconds=0.1), now + 0.1)
+            scheduler.on_result(work, PassResult(seconds=0.1), now + 0.1)
             now, busy = now + 0.1, busy + 0.1
         now += 0.001
     assert 25 < busy < 34
@@ -105,32 +105,32 @@ def test_a_folder_that_is_never_quiet_keeps_nobody_from_the_files() -> None:
 def test_a_busy_neighbour_is_tried_again_soon() -> None:
     scheduler = quiet()
     scheduler.files_touched(1.0)
-    scheduler.hear({"warp-1"}, 1.0)
+    scheduler.on_events({"warp-1"}, 1.0)
     work = scheduler.due(1.0 + SETTLE_S)
     assert work == PassRequest(True, frozenset({"warp-1"}))
-    scheduler.took(work, PassResult(busy=True), 1.1)
+    scheduler.on_result(work, PassResult(busy=True), 1.1)
     assert scheduler.wait_s(1.1) == pytest.approx(BUSY_PAUSE_S)
     assert scheduler.due(1.1 + BUSY_PAUSE_S) == work
 
 
 def test_a_full_look_that_found_somebody_at_work_is_made_up_for() -> None:
     scheduler = quiet()
-    scheduler.took(EVERYTHING, PassResult(writing=True), 30.0)
+    scheduler.on_result(EVERYTHING, PassResult(writing=True), 30.0)
     assert scheduler.due(30.0 + BUSY_PAUSE_S) == EVERYTHING
 
 
 def test_pauses_after_failures_double_up_to_a_limit_and_others_go_on() -> None:
     scheduler, now, pauses = quiet(math.inf), 1.0, []
-    scheduler.hear({"warp-1"}, now)
+    scheduler.on_events({"warp-1"}, now)
     for _ in range(12):
         now += max(scheduler.wait_s(now), GATHER_S)
         work = scheduler.due(now)
         assert work is not None and work.groups == {"warp-1"}
-        scheduler.took(work, PassResult(failed=frozenset({"warp-1"})), now)
+        scheduler.on_result(work, PassResult(failed=frozenset({"warp-1"})), now)
         pauses.append(scheduler.failing(now)["warp-1"][1])
-        scheduler.hear({"warp-1"}, now)  # more events do not make it sooner
+        scheduler.on_events({"warp-1"}, now)  # more events do not make it sooner
         assert scheduler.due(now + pauses[-1] / 2) is None
-        scheduler.hear({"warp-2"}, now + pauses[-1] / 2)
+        scheduler.on_events({"warp-2"}, now + pauses[-1] / 2)
         other = scheduler.due(now + pauses[-1] / 2 + GATHER_S)
         assert other is not None and other.groups == {"warp-2"}
     assert pauses[:4] == pytest.approx([FIRST_PAUSE_S, 2.0, 4.0, 8.0]) and pauses[
@@ -140,16 +140,16 @@ def test_pauses_after_failures_double_up_to_a_limit_and_others_go_on() -> None:
 
 def test_success_ends_the_pauses() -> None:
     scheduler = quiet()
-    scheduler.took(
+    scheduler.on_result(
         PassRequest(groups=frozenset({"warp-1"})), PassResult(failed=frozenset({"warp-1"})), 1.0
     )
-    scheduler.took(PassRequest(groups=frozenset({"warp-1"})), PassResult(), 3.0)
+    scheduler.on_result(PassRequest(groups=frozenset({"warp-1"})), PassResult(), 3.0)
     assert not scheduler.failing(3.0)
 
 
 def test_a_pass_that_failed_as_a_whole_is_tried_again() -> None:
     scheduler = quiet()
-    scheduler.took(EVERYTHING, PassResult(all_failed=True), 1.0)
+    scheduler.on_result(EVERYTHING, PassResult(all_failed=True), 1.0)
     work = scheduler.due(1.0 + FIRST_PAUSE_S)
     assert work == EVERYTHING
 
@@ -163,48 +163,48 @@ def test_pauses_grow_when_whole_passes_fail() -> None:
         now += scheduler.wait_s(now)
         work = scheduler.due(now)
         assert work is not None and work.groups is None
-        scheduler.took(work, PassResult(all_failed=True), now)
+        scheduler.on_result(work, PassResult(all_failed=True), now)
         pauses.append(scheduler.wait_s(now))
-        scheduler.hear({"warp-1"}, now)
-        scheduler.hear({""}, now)
+        scheduler.on_events({"warp-1"}, now)
+        scheduler.on_events({""}, now)
         assert scheduler.due(now + pauses[-1] / 2) is None
         assert scheduler.failing(now)[""] == (len(pauses), pauses[-1])
     assert pauses[:5] == pytest.approx([1.0, 2.0, 4.0, 8.0, 16.0]) and pauses[-1] == pytest.approx(
         PAUSE_MAX_S
     )
-    scheduler.took(EVERYTHING, PassResult(), now)
+    scheduler.on_result(EVERYTHING, PassResult(), now)
     assert not scheduler.failing(now)
-    scheduler.took(EVERYTHING, PassResult(all_failed=True), now)
+    scheduler.on_result(EVERYTHING, PassResult(all_failed=True), now)
     assert scheduler.wait_s(now) == pytest.approx(FIRST_PAUSE_S)
 
 
 def test_a_changed_file_is_read_at_once_though_whole_passes_fail() -> None:
     scheduler = quiet()
     for _ in range(8):
-        scheduler.took(EVERYTHING, PassResult(all_failed=True), 1.0)
+        scheduler.on_result(EVERYTHING, PassResult(all_failed=True), 1.0)
     scheduler.files_touched(2.0)
     assert scheduler.due(2.0 + SETTLE_S) == PassRequest(files=True)
-    scheduler.took(PassRequest(files=True), PassResult(), 2.1)  # it was the same
+    scheduler.on_result(PassRequest(files=True), PassResult(), 2.1)  # it was the same
     assert scheduler.failing(2.1)
 
 
 def test_writes_that_failed_are_tried_again_after_growing_pauses() -> None:
     scheduler, now, pauses = quiet(math.inf), 1.0, []
-    scheduler.took(PassRequest(files=True), PassResult(unwritten=True), now)
+    scheduler.on_result(PassRequest(files=True), PassResult(unwritten=True), now)
     for _ in range(10):
         pauses.append(scheduler.wait_s(now))
-        scheduler.took(
+        scheduler.on_result(
             PassRequest(groups=frozenset({"warp-1"})), PassResult(unwritten=True), now
         )  # a repair does not try to write
         assert scheduler.wait_s(now) == pauses[-1]
         now += pauses[-1]
         work = scheduler.due(now)
         assert work == PassRequest(files=True, retry=True)
-        scheduler.took(work, PassResult(unwritten=True), now)
+        scheduler.on_result(work, PassResult(unwritten=True), now)
     assert pauses[:4] == pytest.approx([1.0, 2.0, 4.0, 8.0]) and pauses[-1] == pytest.approx(
         PAUSE_MAX_S
     )
-    scheduler.took(PassRequest(files=True, retry=True), PassResult(), now)
+    scheduler.on_result(PassRequest(files=True, retry=True), PassResult(), now)
     assert scheduler.wait_s(now) == math.inf
 
 
@@ -212,11 +212,11 @@ def contest(scheduler: Scheduler, group: str, now: float, times: int) -> tuple[f
     """Somebody undoes the same at once each time; (now, pauses between repairs)."""
     at = []
     for _ in range(times):
-        scheduler.hear({group}, now)
+        scheduler.on_events({group}, now)
         now += max(scheduler.wait_s(now), GATHER_S)
         work = scheduler.due(now)
         assert work is not None and work.groups is not None and group in work.groups
-        scheduler.took(work, PassResult(reverted={"root/rule/x": group}, seconds=0.01), now)
+        scheduler.on_result(work, PassResult(reverted={"root/rule/x": group}, seconds=0.01), now)
         at.append(now)
     return now, [b - a for a, b in itertools.pairwise(at)]
 
@@ -233,13 +233,13 @@ def test_a_contested_object_is_named_and_slowed_down() -> None:
 def test_a_contested_object_in_the_root_is_slowed_down_though_events_name_the_root() -> None:
     scheduler, now, at = quiet(math.inf), 1.0, []
     while now < 30:  # another program undoes it at once, and the event tells of the root only
-        scheduler.hear({""}, now)
+        scheduler.on_events({""}, now)
         now += max(scheduler.wait_s(now), GATHER_S) + 1e-6
         work = scheduler.due(now)
         assert work is not None and work.groups is not None
         repaired = "warp-1" not in work.paused
         reverted = {"root/rule/x": "warp-1"} if repaired else {}
-        scheduler.took(work, PassResult(reverted=reverted, seconds=0.01), now)
+        scheduler.on_result(work, PassResult(reverted=reverted, seconds=0.01), now)
         if repaired:
             at.append(now)
     assert scheduler.contested == {"root/rule/x": "warp-1"}
@@ -250,11 +250,11 @@ def test_a_contested_object_in_the_root_is_slowed_down_though_events_name_the_ro
 def test_what_the_root_shows_of_a_network_that_waits_is_looked_at_later() -> None:
     scheduler = quiet(math.inf)
     now, _ = contest(scheduler, "warp-1", 1.0, CONTESTED_COUNT)
-    scheduler.hear({""}, now)
+    scheduler.on_events({""}, now)
     now += scheduler.wait_s(now)
     request = scheduler.due(now)
     assert request == PassRequest(groups=frozenset({""}), paused=frozenset({"warp-1"}))
-    scheduler.took(request, PassResult(), now)
+    scheduler.on_result(request, PassResult(), now)
     now += scheduler.wait_s(now)
     assert scheduler.due(now) == PassRequest(groups=frozenset({"warp-1"}))
 
@@ -262,11 +262,11 @@ def test_what_the_root_shows_of_a_network_that_waits_is_looked_at_later() -> Non
 def test_nothing_is_due_while_the_lock_is_held() -> None:
     scheduler = quiet(math.inf)
     failing = PassRequest(groups=frozenset({"warp-1"}))
-    scheduler.took(failing, PassResult(failed=frozenset({"warp-1"}), seconds=0.01), 1.0)
+    scheduler.on_result(failing, PassResult(failed=frozenset({"warp-1"}), seconds=0.01), 1.0)
     now = 1.0 + scheduler.wait_s(1.0)
     request = scheduler.due(now)
     assert request == failing
-    scheduler.took(request, PassResult(busy=True), now)
+    scheduler.on_result(request, PassResult(busy=True), now)
     assert scheduler.due(now) is None
     assert scheduler.wait_s(now) == pytest.approx(BUSY_PAUSE_S)
     assert scheduler.due(now + BUSY_PAUSE_S) == failing
@@ -274,10 +274,10 @@ def test_nothing_is_due_while_the_lock_is_held() -> None:
 
 def test_what_was_asked_for_while_the_lock_was_held_is_not_forgotten() -> None:
     scheduler = quiet(math.inf)
-    scheduler.ask()
+    scheduler.request_resync()
     request = scheduler.due(1.0)
     assert request is not None and request.asked
-    scheduler.took(request, PassResult(busy=True), 1.0)
+    scheduler.on_result(request, PassResult(busy=True), 1.0)
     again = scheduler.due(1.0 + BUSY_PAUSE_S)
     assert again is not None and again.asked
 
@@ -287,8 +287,8 @@ def test_a_group_that_is_slowed_and_fails_waits_for_the_later_of_both() -> None:
     now, _ = contest(scheduler, "warp-1", 1.0, CONTESTED_COUNT)
     request = PassRequest(groups=frozenset({"warp-1"}))
     for _ in range(6):
-        scheduler.took(request, PassResult(failed=frozenset({"warp-1"}), seconds=0.01), now)
-    scheduler.hear({"warp-1"}, now)
+        scheduler.on_result(request, PassResult(failed=frozenset({"warp-1"}), seconds=0.01), now)
+    scheduler.on_events({"warp-1"}, now)
     wait_s = scheduler.wait_s(now)
     assert wait_s > 5
     assert scheduler.due(now + wait_s / 2) is None
@@ -305,11 +305,11 @@ def test_the_guard_is_never_left_open_for_long() -> None:
 def test_a_contest_that_ended_is_forgotten() -> None:
     scheduler = quiet(math.inf)
     now, _ = contest(scheduler, "warp-1", 1.0, CONTESTED_COUNT + 1)
-    scheduler.took(
+    scheduler.on_result(
         PassRequest(groups=frozenset({"warp-2"})),
         PassResult(reverted={"other": "warp-2"}),
         now + FORGOTTEN_S + 1,
     )
     assert not scheduler.contested
-    scheduler.hear({"warp-1"}, now + FORGOTTEN_S + 2)
+    scheduler.on_events({"warp-1"}, now + FORGOTTEN_S + 2)
     assert scheduler.due(now + FORGOTTEN_S + 2.1) is not None
