@@ -159,7 +159,7 @@ def test_creating_what_is_there_is_refused(kernel: Kernel) -> None:
         item: KernelObject = all_of(kernel, kind)[0]
         fault = one(kernel, Change(Action.CREATE, None, item))
         assert fault is not None, kind
-        assert (fault.fate, fault.errno) == (FailureKind.FOREIGN, errno.EEXIST), kind
+        assert (fault.kind, fault.errno) == (FailureKind.FOREIGN, errno.EEXIST), kind
 
 
 def test_allowed_ips_move_to_the_peer_that_got_them_last(kernel: Kernel) -> None:
@@ -312,7 +312,7 @@ def test_every_filter_at_an_ingress_is_seen_as_it_is_written(kernel: Kernel) -> 
     assert all_of(kernel, TcIngress) == [ingress]
     refused = one(kernel, Change(Action.CREATE, None, ingress))
     assert refused is not None
-    assert (refused.fate, refused.errno) == (FailureKind.FOREIGN, errno.EEXIST)
+    assert (refused.kind, refused.errno) == (FailureKind.FOREIGN, errno.EEXIST)
     for filters in (
         FILTERS[::2],
         tuple(dataclasses.replace(item, reason="other") for item in FILTERS),
@@ -350,7 +350,7 @@ def test_a_peer_is_dialled_at_another_address_and_stays_what_it_is(kernel: Kerne
     assert all_of(kernel, WireguardPeer)[0] == peer
     unknown = dataclasses.replace(peer, device="wg-0")
     fault = kernel.dial(unknown, "198.51.100.9:7")
-    assert fault is not None and fault.fate is FailureKind.REFUSED
+    assert fault is not None and fault.kind is FailureKind.REFUSED
 
 
 def test_a_change_is_an_event_of_its_namespace(kernel: Kernel) -> None:

@@ -134,7 +134,7 @@ def test_creating_what_is_there(
     for cls, item in samples.items():
         if cls not in NEVER_WANTED:
             fault = sent(kernel, Action.CREATE, item)
-            answers[item.key] = errno_of(fault), fault is not None and fault.fate
+            answers[item.key] = errno_of(fault), fault is not None and fault.kind
             taken = kind_of(item).rules.taken
             foreign = FailureKind.FOREIGN if taken == errno.EEXIST else FailureKind.REFUSED
             rules[item.key] = taken, taken != 0 and foreign
@@ -181,4 +181,4 @@ def test_what_is_in_the_table_needs_the_table(
     inside = [samples[cls] for cls in (NetworkSubtable, IngressFilter, NftElements)]
     faults = [sent(kernel, Action.CREATE, item) for item in inside]
     assert [errno_of(fault) for fault in faults] == [kind_of(i).rules.missing for i in inside]
-    assert all(fault is not None and fault.passing for fault in faults)
+    assert all(fault is not None and fault.is_transient for fault in faults)

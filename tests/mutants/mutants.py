@@ -597,8 +597,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.firewall.root:_out",
-                "neighbours.judges()",
-                "neighbours.judges()[:1]",
+                "neighbours.limit_rules()",
+                "neighbours.limit_rules()[:1]",
             ),
         ),
     ),
@@ -662,12 +662,12 @@ MUTANTS = (
     Mutant(
         "a bridge hands frames to its host",
         GUARDS,
-        (Edit("warpd.networks.frames:of_bridge", "TcFilter(_FIRST_RESERVED)", None),),
+        (Edit("warpd.networks.frames:bridge_filters", "TcFilter(_FIRST_RESERVED)", None),),
     ),
     Mutant(
         "a bridge that somebody listens on hands frames to its host",
         GUARDS,  # packets do not find it: filters of the legs and a silent bridge stand behind it
-        (Edit("warpd.networks.frames:of_bridge", "TcFilter(_FIRST_RESERVED)", None),),
+        (Edit("warpd.networks.frames:bridge_filters", "TcFilter(_FIRST_RESERVED)", None),),
     ),
     Mutant(
         "frames to some reserved addresses are handed to the host",
@@ -677,12 +677,12 @@ MUTANTS = (
     Mutant(
         "a tag behind a tag passes",
         GUARDS,
-        (Edit("warpd.networks.frames:of_leg", "_stacked() if judged else ()", "()"),),
+        (Edit("warpd.networks.frames:leg_filters", "_stacked() if permits_vlans else ()", "()"),),
     ),
     Mutant(
         "a tag behind a tag comes out as the VLAN of the frame",
         "tests/packets/test_frames.py",
-        (Edit("warpd.networks.frames:of_leg", "_stacked() if judged else ()", "()"),),
+        (Edit("warpd.networks.frames:leg_filters", "_stacked() if permits_vlans else ()", "()"),),
         packets=True,
     ),
     Mutant(
@@ -696,8 +696,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.types.l2_mesh:objects",
-                "frames.of_leg(judged=True, storms=True)",
-                "frames.of_leg(judged=True, storms=False)",
+                "frames.leg_filters(permits_vlans=True, storms=True)",
+                "frames.leg_filters(permits_vlans=True, storms=False)",
             ),
         ),
     ),
@@ -884,7 +884,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.ethernet:objects",
-                "out.append(TcIngress(place.netns, bridge.name, frames.of_bridge(), owner=group))",
+                "out.append("
+                "TcIngress(place.netns, bridge.name, frames.bridge_filters(), owner=group))",
                 None,
             ),
         ),
@@ -1109,7 +1110,7 @@ MUTANTS = (
     Mutant(
         "who sends unasked has answered",
         LIMITS,
-        (Edit("warpd.networks.firewall.neighbours:learns", "ANSWERS", None),),
+        (Edit("warpd.networks.firewall.neighbours:learn_rules", "ANSWERS", None),),
     ),
     Mutant(
         "a bridge learns without a bound",
@@ -1351,7 +1352,7 @@ MUTANTS = (
         API,
         (
             Edit(
-                "warpd.daemon.http.server:Server._judge",
+                "warpd.daemon.http.server:Server._admit",
                 """if peer.right is AccessLevel.NOTHING:
     self._refuse(sock, NO_RIGHT, 'right')
     self._watch_flood(STRANGERS)
@@ -1735,7 +1736,7 @@ else:
             Edit(
                 "warpd.daemon.http.server:Server._sort",
                 """if uid == 0:
-    self._judge(sock)
+    self._admit(sock)
     return""",
                 None,
             ),
@@ -1776,8 +1777,8 @@ else:
         (
             Edit(
                 "warpd.networks.types.l2_mesh:objects",
-                "frames.of_leg(judged=True, storms=True)",
-                "frames.of_leg(judged=True, storms=False)",
+                "frames.leg_filters(permits_vlans=True, storms=True)",
+                "frames.leg_filters(permits_vlans=True, storms=False)",
             ),
         ),
         packets=True,

@@ -41,18 +41,18 @@ UNDERMINED: Final = frozenset(
 class OperationError:
     """A change that did not succeed: the verb, the key, the errno and the kernel's own words."""
 
-    fate: FailureKind
+    kind: FailureKind
     verb: str
     key: Key
     errno: int
     text: str
 
     @property
-    def passing(self) -> bool:
+    def is_transient(self) -> bool:
         """Whether it may come of another program that was at work in between: then another look
         tells what is left to do.
         """
-        return self.fate is not FailureKind.REFUSED or self.errno in UNDERMINED
+        return self.kind is not FailureKind.REFUSED or self.errno in UNDERMINED
 
     def __str__(self) -> str:
         return f"{self.verb} {self.key}: {self.text}"

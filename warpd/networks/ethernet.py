@@ -59,7 +59,7 @@ def objects(
         LinkUp(place.netns, bridge.name, own, group),
         *_quiet(place, bridge.name, group),
     ]
-    out.append(TcIngress(place.netns, bridge.name, frames.of_bridge(), owner=group))
+    out.append(TcIngress(place.netns, bridge.name, frames.bridge_filters(), owner=group))
     if place.netns == ROOT:
         out.append(NftElements(ROOT, "bridge_ifaces", frozenset({bridge.name}), bridge.name, group))
     for leg in legs:

@@ -45,16 +45,16 @@ STORM_BURST_PACKETS: Final = 256
 _FIRST_RESERVED, _FIRST_OUTER, _FIRST_INNER, _STORM = 10, 20, 30, 100
 
 
-def of_leg(judged: bool, storms: bool) -> Filters:
+def leg_filters(permits_vlans: bool, storms: bool) -> Filters:
     """The filters of a leg.
 
-    `judged` says that the network permits VLANs; without, a leg carries every frame, whatever its
-    tags. With `storms`, broadcast and multicast frames are limited.
+    `permits_vlans` says that the network permits VLANs; without, a leg carries every frame,
+    whatever its tags. With `storms`, broadcast and multicast frames are limited.
     """
-    return (*_reserved(), *(_stacked() if judged else ()), *((_storm(),) if storms else ()))
+    return (*_reserved(), *(_stacked() if permits_vlans else ()), *((_storm(),) if storms else ()))
 
 
-def of_bridge() -> Filters:
+def bridge_filters() -> Filters:
     """The filter of a bridge.
 
     It counts nothing: what it drops has been forwarded to where it belongs as well.

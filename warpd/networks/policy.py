@@ -111,7 +111,7 @@ def replies(
             REPLY,
             *nat,
         )
-        out += _judged(label, entry, "replies", head)
+        out += _rules(label, entry, "replies", head)
     return out
 
 
@@ -124,11 +124,11 @@ def errors(label: str, entries: Iterable[PolicyEntry]) -> list[str]:
             RELATED,
             ORIGINAL,
         )
-        out += _judged(label, entry, "errors", head)
+        out += _rules(label, entry, "errors", head)
     return out
 
 
-def _judged(
+def _rules(
     label: str, entry: PolicyEntry, what: str, head: tuple[dict[str, Any], ...]
 ) -> Iterator[str]:
     for matches in _connections(entry):

@@ -262,7 +262,7 @@ def _worth_another(failed: Iterable[tuple[Step, OperationError]], left: Plan) ->
     """
     blocked = {item.key for item in left.blocked}
     return bool(left.steps) and all(
-        fault.passing and step.key not in blocked for step, fault in failed
+        fault.is_transient and step.key not in blocked for step, fault in failed
     )
 
 
@@ -272,7 +272,9 @@ def _without_settled(outcome: ApplyResult, left: Plan) -> ApplyResult:
     """
     open_ = {step.key for step in left.steps} | {item.key for item in left.blocked}
     failed = tuple(
-        (step, fault) for step, fault in outcome.failed if not fault.passing or step.key in open_
+        (step, fault)
+        for step, fault in outcome.failed
+        if not fault.is_transient or step.key in open_
     )
     return dataclasses.replace(outcome, failed=failed)
 

@@ -189,14 +189,14 @@ def _in_namespace(
     inside = _of(state, netns)
     ruleset = Ruleset(inside)
     if packet.target in _addresses(inside):
-        yield _judged(ruleset.judge("input", packet), "its own address")
+        yield _rule_stage(ruleset.evaluate("input", packet), "its own address")
         return
     route = _route(inside, TABLE_MAIN, packet.target)
     yield _routed(route)
     if route is None:
         return
     packet = dataclasses.replace(packet, oif=route.device)
-    yield _judged(ruleset.judge("forward", packet), f"in {netns}")
+    yield _rule_stage(ruleset.evaluate("forward", packet), f"in {netns}")
     if route.device == packet.iif:
         yield _delivered(peers, question, packet)
         return
@@ -218,9 +218,9 @@ def _in_vrf(
     root = _of(state, ROOT)
     ruleset = Ruleset(root)
     vrf, tunnel = naming.vrf(question.vcid), packet.iif
-    packet = dataclasses.replace(ruleset.judge("steer", packet).packet, iif=vrf)
+    packet = dataclasses.replace(ruleset.evaluate("steer", packet).packet, iif=vrf)
     if packet.target in _addresses(root) or packet.target in host.uplink_addresses:
-        yield _judged(ruleset.judge("input", packet), "an address of this host")
+        yield _rule_stage(ruleset.evaluate("input", packet), "an address of this host")
         return
     tables = [item.table for item in root if isinstance(item, Route) and item.device == tunnel]
     route = _route(root, tables[0] if tables else -1, packet.target)
@@ -230,7 +230,7 @@ def _in_vrf(
     yield _routed(route)
     if route is not None:
         packet = dataclasses.replace(packet, oif=route.device)
-        yield _judged(ruleset.judge("forward", packet), "in the root")
+        yield _rule_stage(ruleset.evaluate("forward", packet), "in the root")
         yield _delivered(peers, question, packet)
 
 
@@ -249,7 +249,7 @@ def _in_root(state: State, host: Host, packet: Packet) -> Iterator[Stage]:
     root = _of(state, ROOT)
     ruleset = Ruleset(root)
     if packet.target in _addresses(root) or packet.target in host.uplink_addresses:
-        yield _judged(ruleset.judge("input", packet), "an address of this host")
+        yield _rule_stage(ruleset.evaluate("input", packet), "an address of this host")
         return
     link, by_default = _leaves_by(host, packet)
     if not link:
@@ -260,7 +260,7 @@ def _in_root(state: State, host: Host, packet: Packet) -> Iterator[Stage]:
         text += ", by default"
     yield Stage("route", text)
     packet = dataclasses.replace(packet, oif=link)
-    yield _judged(ruleset.judge("forward", packet), "in the root")
+    yield _rule_stage(ruleset.evaluate("forward", packet), "in the root")
     if packet.version == 4 and EgressLink(link, forwarding4=True) not in host.exits:
         yield Stage("host", f"{link} does not forward IPv4: answers cannot come back by it", False)
     own = _own(host.uplink_addresses, packet.target) if link == host.uplink else None
@@ -311,7 +311,7 @@ def _translated(
     """Yield whether NAT changes the source; return the packet as it leaves."""
     if "postrouting" not in ruleset.chains:
         return packet
-    found = ruleset.judge("postrouting", packet)
+    found = ruleset.evaluate("postrouting", packet)
     if found.what == MASQUERADE:
         yield Stage("nat", f"{where} its source becomes {source} ({found.rule})")
         return dataclasses.replace(packet, source=source)
@@ -319,7 +319,7 @@ def _translated(
     return packet
 
 
-def _judged(found: Verdict, where: str) -> Stage:
+def _rule_stage(found: Verdict, where: str) -> Stage:
     rule = f"chain {found.chain}: {found.rule}"
     if found.rule in NO_RULE:
         rule = f"policy of chain {found.chain}"

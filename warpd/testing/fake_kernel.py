@@ -18,7 +18,7 @@ from typing import cast
 
 from warpd.kernel.api import Dump, DumpError, Event, FailureKind, OperationError
 from warpd.kernel.existence import ExistenceRules
-from warpd.kernel.kinds.netns import room
+from warpd.kernel.kinds.netns import namespace_keys
 from warpd.kernel.kinds.nft_table import NftTable, table_key
 from warpd.kernel.kinds.sysctl import (
     FORWARDING4,
@@ -81,7 +81,7 @@ class FakeKernel:
     def dump(self, netns: str, uplink: str = "auto", targets: Sequence[str] = ()) -> Dump:
         if netns in self.unreadable:
             raise DumpError(self.unreadable[netns])
-        for key in room(netns):
+        for key in namespace_keys(netns):
             if key in self.objects:
                 self._dumped[netns] = self.objects[key]
         objects = tuple(item for item in self._in(netns) if not item.TWO_NAMESPACES)
@@ -214,8 +214,8 @@ class FakeKernel:
         removed = change.action is Action.DELETE
         code = self._refusal(change, subject)
         if code:
-            fate = FailureKind.FOREIGN if code == errno.EEXIST else FailureKind.REFUSED
-            return OperationError(fate, change.action.value, subject.key, code, TEXTS[code])
+            kind = FailureKind.FOREIGN if code == errno.EEXIST else FailureKind.REFUSED
+            return OperationError(kind, change.action.value, subject.key, code, TEXTS[code])
         self.settings.update(filter(None, [_rules(subject).host_setting(subject, removed)]))
         if removed and not _rules(subject).stays(subject):
             self._remove(subject.key)

@@ -29,7 +29,7 @@ def leaves(target: IPv4Address | IPv6Address, **fields: Any) -> bool:
     packet = Packet(
         str(source), str(target), "udp", 7777, f"wg-{allocation.vcid}", f"up-{allocation.vcid}"
     )
-    return book.judge("forward", packet).what == "accept"
+    return book.evaluate("forward", packet).what == "accept"
 
 
 def edges(block: Network) -> set[IPv4Address | IPv6Address]:

@@ -140,7 +140,7 @@ def test_who_was_quicker_and_made_it_otherwise_is_put_right_at_once() -> None:
 
 def test_who_was_quicker_and_owns_it_is_told_of() -> None:
     kernel, outcome = raced({}, stays=True)
-    assert [(step.key, fault.fate) for step, fault in outcome.failed] == [
+    assert [(step.key, fault.kind) for step, fault in outcome.failed] == [
         (kernel.quicker, FailureKind.FOREIGN)
     ]
     assert not outcome.complete

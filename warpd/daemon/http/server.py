@@ -180,18 +180,18 @@ class Server:
             sock.close()
             return
         if uid == 0:
-            self._judge(sock)
+            self._admit(sock)
             return
         if not self._waiting:
-            self._loop.call_soon(self._judge_waiting)
+            self._loop.call_soon(self._admit_waiting)
         self._waiting.append(sock)
 
-    def _judge_waiting(self) -> None:
+    def _admit_waiting(self) -> None:
         assert self._loop is not None  # noqa: S101  # it runs
         for _ in range(min(BATCH, len(self._waiting))):
-            self._judge(self._waiting.popleft())
+            self._admit(self._waiting.popleft())
         if self._waiting:
-            self._loop.call_later(PAUSE_S, self._judge_waiting)
+            self._loop.call_later(PAUSE_S, self._admit_waiting)
 
     def _pause(self, seconds: float) -> None:
         assert self._loop is not None and self._sock is not None  # noqa: S101  # it runs
@@ -203,7 +203,7 @@ class Server:
         if self._sock.fileno() >= 0:
             self._loop.add_reader(self._sock, self._accept)
 
-    def _judge(self, sock: socket.socket) -> None:
+    def _admit(self, sock: socket.socket) -> None:
         try:
             sock.setblocking(False)
             peer = peer_of(sock, self._groups)

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Self
 
 from warpd import naming
 from warpd.kernel.existence import ExistenceRules
-from warpd.kernel.kinds.netns import room
+from warpd.kernel.kinds.netns import namespace_keys
 from warpd.kernel.request import Handle, Index, Message
 from warpd.kernel.rows import LinkRow, NamespaceRows, Reading, VethEnd
 from warpd.kernel.state import ROOT, Action, Change, KernelObject, Key, Phase
@@ -137,7 +137,10 @@ class Device(KernelObject):
 
     @property
     def needs(self) -> tuple[Key, ...]:
-        return (*room(self.netns), *((link_key(self.netns, self.master),) if self.master else ()))
+        return (
+            *namespace_keys(self.netns),
+            *((link_key(self.netns, self.master),) if self.master else ()),
+        )
 
     # It has no container: it is removed by itself, before its namespace, whose own end is
     # asynchronous and keeps the UDP port.
@@ -195,7 +198,7 @@ class Veth(KernelObject):
 
     @property
     def needs(self) -> tuple[Key, ...]:
-        return room(self.peer_netns)
+        return namespace_keys(self.peer_netns)
 
     @property
     def group(self) -> str:
@@ -295,7 +298,7 @@ class LinkUp(KernelObject):
 
     @property
     def needs(self) -> tuple[Key, ...]:
-        return room(self.netns) if self.link is None else (self.link,)
+        return namespace_keys(self.netns) if self.link is None else (self.link,)
 
     @property
     def container(self) -> Key | None:

@@ -45,6 +45,6 @@ class Netns(KernelObject):
         return self.name if self.mounted else ""
 
 
-def room(netns: str) -> tuple[Key, ...]:
+def namespace_keys(netns: str) -> tuple[Key, ...]:
     """What an object inside `netns` needs before anything else."""
     return (Key(Netns.KIND, ROOT, netns),) if netns != ROOT else ()

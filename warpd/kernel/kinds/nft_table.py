@@ -27,7 +27,7 @@ from typing import ClassVar, Literal, Self
 from warpd import naming
 from warpd.kernel.existence import ExistenceRules, Existing
 from warpd.kernel.kinds.link import OnDevice, group_of, group_of_alias, link_key
-from warpd.kernel.kinds.netns import room
+from warpd.kernel.kinds.netns import namespace_keys
 from warpd.kernel.rows import NamespaceRows, Reading
 from warpd.kernel.state import ROOT, KernelObject, Key, Phase
 
@@ -153,11 +153,11 @@ class NftTable(KernelObject):
 
     @property
     def needs(self) -> tuple[Key, ...]:
-        return room(self.netns)
+        return namespace_keys(self.netns)
 
     @property
     def container(self) -> Key | None:
-        return next(iter(room(self.netns)), None)
+        return next(iter(namespace_keys(self.netns)), None)
 
     @property
     def group(self) -> str:

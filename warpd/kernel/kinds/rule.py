@@ -13,7 +13,7 @@ from socket import AF_INET, AF_INET6
 from typing import Any, ClassVar
 
 from warpd.kernel.kinds.link import group_of
-from warpd.kernel.kinds.netns import room
+from warpd.kernel.kinds.netns import namespace_keys
 from warpd.kernel.request import Message
 from warpd.kernel.rows import NamespaceRows, Reading
 from warpd.kernel.state import ROUTE_PROTOCOL, Action, Change, KernelObject, Key, Phase
@@ -129,7 +129,7 @@ def read(rows: NamespaceRows) -> Iterator[Reading]:
             row.mark,
             table,
             owner,
-            next(iter(room(rows.netns)), None),
+            next(iter(namespace_keys(rows.netns)), None),
             goto=row.goto,
             nop=row.nop,
             suppress=row.suppress,

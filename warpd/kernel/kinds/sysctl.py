@@ -16,7 +16,7 @@ from typing import ClassVar
 from warpd import naming
 from warpd.kernel.existence import ExistenceRules
 from warpd.kernel.kinds.link import maker_of, owner_of
-from warpd.kernel.kinds.netns import room
+from warpd.kernel.kinds.netns import namespace_keys
 from warpd.kernel.rows import LinkRow, NamespaceRows, Reading
 from warpd.kernel.state import ROOT, KernelObject, Key, Phase
 
@@ -179,7 +179,7 @@ def read(rows: NamespaceRows) -> Iterator[Reading]:
 
     The host's own settings are read with the other facts about the host (`linux.host`).
     """
-    namespace = next(iter(room(rows.netns)), None)
+    namespace = next(iter(namespace_keys(rows.netns)), None)
     for path, value in rows.settings.items():
         yield Reading(Sysctl(rows.netns, path, value, namespace))
     for row in rows.own:

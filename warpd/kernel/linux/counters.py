@@ -44,8 +44,8 @@ def dropped(
                 early[group] = early.get(group, 0) + packets
     for group, frames in _refused_by_bridges(route, rows).items():
         reasons = out.setdefault(group, {})
-        judged = reasons.get("other-network", (0, 0))[0] + early.get(group, 0)
-        reasons["vlan"] = (max(frames - judged, 0), reasons.get("vlan", (0, 0))[1])
+        counted_elsewhere = reasons.get("other-network", (0, 0))[0] + early.get(group, 0)
+        reasons["vlan"] = (max(frames - counted_elsewhere, 0), reasons.get("vlan", (0, 0))[1])
     for group, found in by_filters.items():
         for reason, (packets, size) in found.items():
             _add(out.setdefault(group, {}), reason, packets, size)

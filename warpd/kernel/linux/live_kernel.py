@@ -611,7 +611,7 @@ class LiveKernel:
             self._events = Listener(self._event_bytes)
         self._close_stale()
         opened = {netns: handles.fd for netns, handles in self._handles.items() if netns != ROOT}
-        self._events.hear(self._handles_of(ROOT).route, opened)
+        self._events.subscribe(self._handles_of(ROOT).route, opened)
         return self._events.filenos()
 
     def stale_namespaces(self) -> set[str]:
@@ -719,11 +719,11 @@ def _error_of(change: Change, refusal: Refusal | None) -> OperationError | None:
 
 
 def _error(change: Change, refusal: Refusal) -> OperationError:
-    fate = FailureKind.UNSETTLED if refusal.unsettled else FailureKind.REFUSED
+    kind = FailureKind.UNSETTLED if refusal.unsettled else FailureKind.REFUSED
     if change.action is Action.CREATE and refusal.errno == errno.EEXIST:
-        fate = FailureKind.FOREIGN
+        kind = FailureKind.FOREIGN
     return OperationError(
-        fate, change.action.value, change.subject.key, refusal.errno, refusal.text
+        kind, change.action.value, change.subject.key, refusal.errno, refusal.text
     )
 
 

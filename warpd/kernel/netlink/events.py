@@ -1,9 +1,9 @@
 """Kernel events of every namespace: one rtnetlink and one nftables socket (NETLINK_LISTEN_ALL_NSID,
 Linux 4.2).
 
-The kernel sends only events of namespaces that have an id in ours; `Listener.hear` gives one to
-each that warpd reads. An event says only where to look, never what is there. Events of the host's
-own (a BGP daemon's routes, other programs' tables) are passed on only where they may concern
+The kernel sends only events of namespaces that have an id in ours; `Listener.subscribe` gives one
+to each that warpd reads. An event says only where to look, never what is there. Events of the
+host's own (a BGP daemon's routes, other programs' tables) are passed on only where they may concern
 objects of ours.
 """
 
@@ -72,13 +72,13 @@ class Listener:
     def filenos(self) -> tuple[int, ...]:
         return tuple(each.fileno() for each in self._sockets)
 
-    def hear(self, route: NetlinkSocket, rooms: Mapping[str, int]) -> None:
+    def subscribe(self, route: NetlinkSocket, namespaces: Mapping[str, int]) -> None:
         """Hear these namespaces as well: name -> descriptor. Those that are gone are forgotten.
 
         Raises:
             OSError: a namespace got no id, so that its events would be lost.
         """
-        self._names = {_nsid(route, fd): name for name, fd in rooms.items()}
+        self._names = {_nsid(route, fd): name for name, fd in namespaces.items()}
 
     def wait(self, timeout_s: float) -> Iterator[Event]:
         """Events since the last call, waiting at most `timeout_s` for the first one."""

@@ -198,7 +198,7 @@ class NetlinkSocket:
                         continue  # a late answer to an earlier request that timed out
                     whole = whole and not flags & NLM_F_DUMP_INTR
                     if got in (NLMSG_DONE, NLMSG_ERROR):
-                        self._judge_end(got, kind, start, end, absent)
+                        self._check_end(got, kind, start, end, absent)
                         return whole
                     if got == NLMSG_OVERRUN:
                         return False
@@ -208,7 +208,7 @@ class NetlinkSocket:
                 return False
             raise DumpError(f"dump {kind}: {failure.strerror or failure}") from failure
 
-    def _judge_end(self, got: int, kind: int, start: int, end: int, absent: int) -> None:
+    def _check_end(self, got: int, kind: int, start: int, end: int, absent: int) -> None:
         code = (
             -int.from_bytes(self._buffer[start : start + 4], "little", signed=True)
             if end - start >= 4

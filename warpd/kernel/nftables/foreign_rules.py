@@ -134,7 +134,7 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ChainVerdict:
     """What one base chain does with a probe.
 
     - `rule`: which rule drops it, "" for the policy.
@@ -148,16 +148,16 @@ class Judged:
     by_default: bool = False
 
 
-def judge(rules: ForeignRules, probe: Probe) -> Iterator[Judged]:
+def evaluate(rules: ForeignRules, probe: Probe) -> Iterator[ChainVerdict]:
     """What each base chain at the probe's hook does with it; an accept of one chain does not
     overrule the drop of another.
     """
     for chain in rules.chains:
         if chain.hook == probe.hook and _sees(chain, probe):
-            yield _judged(rules, chain, _as_seen_by(chain, probe))
+            yield _evaluate_chain(rules, chain, _as_seen_by(chain, probe))
 
 
-def _judged(rules: ForeignRules, chain: ForeignChain, probe: Probe) -> Judged:
+def _evaluate_chain(rules: ForeignRules, chain: ForeignChain, probe: Probe) -> ChainVerdict:
     found = _Walk(rules, probe, chain).base(chain)
     if found.end != "unknown":
         return found
@@ -207,13 +207,13 @@ class _Walk:
         }
         self._refused_by = ""
 
-    def base(self, chain: ForeignChain) -> Judged:
+    def base(self, chain: ForeignChain) -> ChainVerdict:
         ends = self._chain(chain.name, 0)
         if _NEXT in ends:
             ends = (ends - {_NEXT}) | {_DROP if chain.policy == "drop" else _ACCEPT}
         if ends == {_DROP}:
-            return Judged(chain, "dropped", self._refused_by)
-        return Judged(chain, "passes" if ends == {_ACCEPT} else "unknown", self._refused_by)
+            return ChainVerdict(chain, "dropped", self._refused_by)
+        return ChainVerdict(chain, "passes" if ends == {_ACCEPT} else "unknown", self._refused_by)
 
     def _chain(self, name: str, depth: int) -> frozenset[str]:
         """Where a chain may lead; `next` stands for the rule after the jump that led here."""

@@ -100,7 +100,7 @@ class Ruleset:
                 self.maps.setdefault(item.set, {}).update((key, target) for key, target in jumps)
                 self.sets.setdefault(item.set, set()).update(item.elements)
 
-    def judge(self, chain: str, packet: Packet) -> Verdict:
+    def evaluate(self, chain: str, packet: Packet) -> Verdict:
         """From a base chain, to its policy when no rule decides.
 
         Raises:

@@ -59,7 +59,7 @@ def sets(onlink: Iterable[str]) -> tuple[NftSet, ...]:
     return (*fixed, *learned, *tried)
 
 
-def learns(*matches: Any) -> list[str]:
+def learn_rules(*matches: Any) -> list[str]:
     """Return the rules, for a chain that replies pass, that store the sender as answered."""
     return [
         rule(
@@ -73,7 +73,7 @@ def learns(*matches: Any) -> list[str]:
     ]
 
 
-def judges() -> list[str]:
+def limit_rules() -> list[str]:
     """Return the rules, for a chain that packets of networks pass, that apply the limits."""
     return [
         rule("on-link", match(payload(family, "daddr"), f"@onlink{version}"), jump("neighbours"))
@@ -82,7 +82,7 @@ def judges() -> list[str]:
 
 
 def chains() -> dict[str, tuple[str, ...]]:
-    """Return the chains to which `judges` jumps."""
+    """Return the chains to which `limit_rules` jumps."""
     known = (
         rule(comment, match(payload(family, "daddr"), f"@{name}{version}"), RETURN)
         for comment, name in (("has answered", "answered"), ("is tried", "tried"))

@@ -384,7 +384,7 @@ def _to_ours() -> dict[str, object]:
 
 def _forward(host: Host) -> tuple[str, ...]:
     rules = [
-        *neighbours.learns(_to_ours()),
+        *neighbours.learn_rules(_to_ours()),
         rule("networks in the root", dispatch("iifname", "forward_map")),
         *drops(GATEWAY, "not-permitted", _from_ours(), _OF_A_VRF),
         rule("what leaves a network", _from_ours(), jump("out")),
@@ -479,7 +479,7 @@ def _out() -> list[str]:
         *drops("gateway", "between-networks", _to_ours()),
         *drops("gateway", "hairpin", match(payload("ip", "daddr"), "@ranges4")),
         *drops("gateway", "hairpin", match(payload("ip6", "daddr"), "@ranges6")),
-        *neighbours.judges(),
+        *neighbours.limit_rules(),
         *_by_a_way(),
         *drops("gateway", "wrong-uplink", match(meta("iifname"), "@permitted_ifaces")),
         *drops("gateway", "not-permitted"),

@@ -217,8 +217,8 @@ def _forward(
         for name in used
     ]
     endpoints = match(meta("iifname"), place.tunnel)
-    judged = [connection_limits.new_connections(endpoints), *icmp_errors.forwarded(endpoints)]
-    return [*clamp(network.mtu), *off, *judged, *hooks, *drops(label, "not-permitted")]
+    limits = [connection_limits.new_connections(endpoints), *icmp_errors.forwarded(endpoints)]
+    return [*clamp(network.mtu), *off, *limits, *hooks, *drops(label, "not-permitted")]
 
 
 def _steer(network: ResolvedNetwork, place: Placement, wants: EgressRequirements) -> list[str]:

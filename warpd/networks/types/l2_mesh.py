@@ -44,7 +44,7 @@ def objects(
     untagged = network.intent.vlan_id or (0 if network.intent.vlan_range else network.vlan)
     bridge = ethernet.bridge(network, place, name, ETH_P_8021Q, len(peers))
     port = BridgePort(place.netns, "", untagged, tagged)
-    admission = ethernet.LegAdmission(port, frames.of_leg(judged=True, storms=True))
+    admission = ethernet.LegAdmission(port, frames.leg_filters(permits_vlans=True, storms=True))
     return ethernet.objects(
         network, place, bridge, [_leg(network, place, name, peer) for peer in peers], admission
     )

@@ -53,7 +53,9 @@ def objects(
     )
     # One frame stays one: what a wire carries is bounded by its tunnels, and multicast is as good
     # as any other.
-    admission = ethernet.LegAdmission(port, frames.of_leg(judged=not whole, storms=False))
+    admission = ethernet.LegAdmission(
+        port, frames.leg_filters(permits_vlans=not whole, storms=False)
+    )
     return ethernet.objects(
         network, place, bridge, [_leg(network, place, name, peer) for peer in peers], admission
     )

@@ -9,7 +9,7 @@ from typing import Final
 from warpd.allocation.model import Allocations
 from warpd.intent.model import Intent
 from warpd.intent.reserved import UPLINK_TABLE
-from warpd.kernel.nftables.foreign_rules import Judged
+from warpd.kernel.nftables.foreign_rules import ChainVerdict
 from warpd.kernel.state import ForeignChain, Host
 from warpd.networks.isolation.vrf import HOST_PRIORITY
 from warpd.networks.resolved import isolation_of
@@ -221,7 +221,7 @@ def networks_with_vxlan(intent: Intent) -> list[str]:
 
 def _closed_ports(host: Host, allocations: Allocations, intent: Intent | None) -> Iterator[Warning]:
     """Yield foreign chains that drop packets of listening ports, one warning for each."""
-    closed: dict[tuple[str, str, Kind], tuple[Judged, set[int]]] = {}
+    closed: dict[tuple[str, str, Kind], tuple[ChainVerdict, set[int]]] = {}
     for port, passage in _of_ports(host, listening_ports(allocations, intent)):
         for found in _dropped(host, passage):
             key = (_chain_text(found.chain), found.rule, passage.kind)
@@ -281,7 +281,7 @@ def _numbers(ports: Iterable[int]) -> str:
 
 def _closed_ways(host: Host, allocations: Allocations, intent: Intent | None) -> Iterator[Warning]:
     """Yield foreign chains that drop packets of networks, with the networks that each concerns."""
-    closed: dict[tuple[str, Kind], tuple[Judged, list[str]]] = {}
+    closed: dict[tuple[str, Kind], tuple[ChainVerdict, list[str]]] = {}
     told: set[tuple[str, str]] = set()
     for name, passage in _of_networks(host, allocations, intent):
         for found in _dropped(host, passage):
@@ -309,7 +309,7 @@ def _of_networks(
                 yield name, passage
 
 
-def _dropped(host: Host, passage: Passage) -> list[Judged]:
+def _dropped(host: Host, passage: Passage) -> list[ChainVerdict]:
     """Return the verdicts of the chains that certainly drop every packet of a passage."""
     return [found for found in packet_paths.verdicts(host, [passage]) if found.end == "dropped"]
 
@@ -321,7 +321,7 @@ def _chain_text(chain: ForeignChain) -> str:
     return f"{chain.family} {chain.table} {chain.name}"
 
 
-def _how(found: Judged) -> str:
+def _how(found: ChainVerdict) -> str:
     if not found.rule:
         return "drops by its policy"
     return f"{'rejects' if found.rule == 'reject' else 'drops'} by a rule"

@@ -16,7 +16,7 @@ from warpd import naming
 from warpd.allocation.model import NetworkAllocation
 from warpd.intent.model import Gateway, Network, Resource
 from warpd.intent.types import Range
-from warpd.kernel.nftables.foreign_rules import Hook, Judged, Prefix, Probe, judge
+from warpd.kernel.nftables.foreign_rules import ChainVerdict, Hook, Prefix, Probe, evaluate
 from warpd.kernel.state import Host
 from warpd.networks.isolation.namespace import transit6
 from warpd.networks.resolved import isolation_of
@@ -162,15 +162,17 @@ def _single(ports: Range | None) -> int | None:
 # -- what chains do with them
 
 
-def verdicts(host: Host, passages: Iterable[Passage]) -> Iterator[Judged]:
+def verdicts(host: Host, passages: Iterable[Passage]) -> Iterator[ChainVerdict]:
     """Yield, of each foreign chain at each hook, what holds for every packet of the passage."""
     for passage in passages:
-        by_chain: dict[tuple[str, str, str], list[Judged]] = {}
-        for found in itertools.chain(*(judge(host.foreign_rules, one) for one in passage.probes)):
+        by_chain: dict[tuple[str, str, str], list[ChainVerdict]] = {}
+        for found in itertools.chain(
+            *(evaluate(host.foreign_rules, one) for one in passage.probes)
+        ):
             name = (found.chain.family, found.chain.table, found.chain.name)
             by_chain.setdefault(name, []).append(found)
         yield from (min(each, key=_severity) for each in by_chain.values())
 
 
-def _severity(found: Judged) -> tuple[bool, bool, bool]:
+def _severity(found: ChainVerdict) -> tuple[bool, bool, bool]:
     return found.end == "dropped", found.by_default, found.end == "unknown"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests import world
-from warpd.kernel.nftables.foreign_rules import Probe, judge
+from warpd.kernel.nftables.foreign_rules import Probe, evaluate
 from warpd.kernel.state import ForeignChain, ForeignRules, ForeignSet, Host
 from warpd.reconcile.engine import Target
 from warpd.service.views.advice import host_warnings, uncertain_chains
@@ -241,5 +241,5 @@ def test_the_hint_lets_the_packet_through() -> None:
 @pytest.mark.parametrize("state", ["new", "established"])
 def test_the_state_of_the_connection_decides(state: str) -> None:
     rules = ForeignRules((chain("FORWARD", [ESTABLISHED, ACCEPT], [DROP], hook="forward"),))
-    (found,) = judge(rules, Probe("forward", 4, state=state))
+    (found,) = evaluate(rules, Probe("forward", 4, state=state))
     assert found.end == ("dropped" if state == "new" else "passes")

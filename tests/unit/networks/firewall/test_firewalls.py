@@ -221,7 +221,7 @@ def test_what_has_no_ports_does_not_share_an_address(mode: str, listed: bool) ->
         unknown = Packet(
             six, "2001:db8:51::7", "", iif=links[0], oif=links[1]
         )  # extension headers without an end
-        assert book.judge("forward", unknown).what == "drop", netns
+        assert book.evaluate("forward", unknown).what == "drop", netns
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -239,7 +239,7 @@ def test_of_icmp_only_echo_leaves(mode: str) -> None:
             packet = Packet(
                 source_in(book, version), target, "icmp", iif=iif, oif=oif, icmp_type=kind
             )
-            found = book.judge("forward", packet)
+            found = book.evaluate("forward", packet)
             assert (found.what, found.rule in ("protocol", "forged-error")) == ("drop", True), (
                 version,
                 kind,
@@ -278,7 +278,7 @@ def leaving(book: Ruleset, links: tuple[str, str], source: str, target: str) -> 
     return {
         number
         for number, packet in packets.items()
-        if book.judge("forward", packet).what == "accept"
+        if book.evaluate("forward", packet).what == "accept"
     }
 
 
@@ -301,7 +301,7 @@ def test_of_gre_a_leg_takes_in_its_own_frames_only(mode: str) -> None:
     book = Ruleset(built.state)
     for head, verdict in {0x6558: "accept", 0x0800: "drop", 0x20006558: "drop"}.items():
         packet = Packet(source, target, "gre", head=head)
-        assert book.judge(chain, packet).what == verdict, hex(head)
+        assert book.evaluate(chain, packet).what == verdict, hex(head)
 
 
 def permitted(rule: dict[str, Any], word: str) -> Iterator[str]:

@@ -45,16 +45,16 @@ def passages(mode: str) -> Iterator[tuple[Ruleset, Packet]]:
         for version, target in OUTWARDS.items():
             packet = Packet(source_in(book, version), target, "udp", 7777, iif=iif, oif=oif)
             came_by = dataclasses.replace(packet, iif=iif.replace("vrf-", "wg-"))
-            mark = book.judge("steer", came_by).packet.mark
+            mark = book.evaluate("steer", came_by).packet.mark
             yield book, dataclasses.replace(packet, mark=mark or GUARDED)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_what_is_permitted_passes_the_second_chain(mode: str) -> None:
     for book, packet in passages(mode):
-        first = book.judge("forward", packet)
+        first = book.evaluate("forward", packet)
         assert first.what == "accept"
-        assert book.judge("permitted-forward", first.packet).what == "accept"
+        assert book.evaluate("permitted-forward", first.packet).what == "accept"
 
 
 def damaged(whole: Ruleset) -> Iterator[tuple[str, Ruleset]]:
@@ -80,17 +80,17 @@ def test_no_chain_by_itself_keeps_inside_out_of_reach(mode: str) -> None:
 
 
 def passes(book: Ruleset, packet: Packet) -> bool:
-    first = book.judge("forward", packet)
-    second = book.judge("permitted-forward", first.packet)
+    first = book.evaluate("forward", packet)
+    second = book.evaluate("permitted-forward", first.packet)
     return (first.what, second.what) == ("accept", "accept")
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_what_comes_in_for_the_host_is_judged_twice(mode: str) -> None:
     for book, packet in passages(mode):
-        assert book.judge("permitted-input", packet).what == "drop"
+        assert book.evaluate("permitted-input", packet).what == "drop"
         permitted = dataclasses.replace(packet, mark=packet.mark | PERMITTED)
-        assert book.judge("permitted-input", permitted).what == "accept"
+        assert book.evaluate("permitted-input", permitted).what == "accept"
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -116,7 +116,7 @@ def test_what_leaves_without_translation_is_dropped(version: int) -> None:
         ranges = book.sets[f"{'sources' if nat else 'routed'}{version}"]
         source = sorted(ranges)[0].partition("/")[0]
         packet = Packet(source, OUTWARDS[version], "udp", iif=f"dn-{vcid}", oif="eth0")
-        assert book.judge("translated", packet).what == ("drop" if nat else "accept")
+        assert book.evaluate("translated", packet).what == ("drop" if nat else "accept")
 
 
 def test_the_bit_is_none_of_the_marks_own() -> None:
