@@ -715,7 +715,7 @@ MUTANTS = (
     Mutant(
         "filters of somebody else are taken for ours",
         "tests/unit/kernel/netlink/test_tc.py",
-        (Edit("warpd.kernel.netlink.tc:_keys", "keys if told == written else None", "keys"),),
+        (Edit("warpd.kernel.netlink.tc:_keys", "keys if present == written else None", "keys"),),
     ),
     Mutant(
         "a bridge learns for one leg only",
@@ -2115,7 +2115,7 @@ else:
         (
             Edit(
                 "warpd.daemon.http.kept_links:Links.end",
-                "link.id == name and identity.sees(link.wish.network)",
+                "link.id == name and identity.sees(link.export_request.network)",
                 "link.id == name",
             ),
         ),

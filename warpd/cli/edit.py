@@ -18,16 +18,16 @@ from warpd.cli.fields import resources_of, split_list
 from warpd.cli.names import EndpointName
 from warpd.cli.output import Format
 from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
-from warpd.imports.csv import Roster, roster
+from warpd.imports.csv import EndpointTable, read_endpoints
 from warpd.intent.network_types import NETWORK_TYPES
 from warpd.service import edits
 from warpd.service.edits import Draft, Edit, YamlFiles
 from warpd.service.views.render import VERSION, finding_json
 from warpd.service.views.words import plural
 from warpd.service.workspace import Session
-from warpd.store.atomic_file import told
+from warpd.store.atomic_file import translate_oserror
 
-ROSTER_MAX = 64 * 2**20  # bytes; the same as for a YAML file
+CSV_MAX = 64 * 2**20  # bytes; the same as for a YAML file
 
 Dry = Annotated[bool, typer.Option("--dry-run", help="show the difference, write nothing")]
 
@@ -139,7 +139,7 @@ def endpoint_add(
                 who="operator",
                 hint="leave one of them out",
             )
-        _add_many(session, files, network, _roster(from_csv, there, kind), dry_run, form)
+        _add_many(session, files, network, _read_csv(from_csv, there, kind), dry_run, form)
         return
     if name is None or kind is None:
         hint = "warpctl endpoint add NETWORK NAME --type mobile (or cpe, gateway)"
@@ -298,16 +298,21 @@ def _report(
 # -- many at once
 
 
-def _roster(path: Path, there: Mapping[str, Any], kind: str | None) -> Roster:
-    with told(path), path.open("rb") as file:
-        raw = file.read(ROSTER_MAX + 1)
-    if len(raw) > ROSTER_MAX:
-        raise WarpError(f"{path} is over {ROSTER_MAX >> 20} MiB", code="file-size", who="operator")
-    return roster(raw, str(path), there, kind)
+def _read_csv(path: Path, there: Mapping[str, Any], kind: str | None) -> EndpointTable:
+    with translate_oserror(path), path.open("rb") as file:
+        raw = file.read(CSV_MAX + 1)
+    if len(raw) > CSV_MAX:
+        raise WarpError(f"{path} is over {CSV_MAX >> 20} MiB", code="file-size", who="operator")
+    return read_endpoints(raw, str(path), there, kind)
 
 
 def _add_many(
-    session: Session, files: YamlFiles, network: str, rows: Roster, dry_run: bool, form: Format
+    session: Session,
+    files: YamlFiles,
+    network: str,
+    rows: EndpointTable,
+    dry_run: bool,
+    form: Format,
 ) -> None:
     """Add all rows or none."""
     draft = None

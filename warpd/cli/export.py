@@ -209,12 +209,12 @@ def _many(
     if out is None or (out.exists() and not out.is_dir() and out.suffix != ".zip"):
         text = f"{plural(len(wanted), 'config')} need a folder or a FILE.zip"
         raise WarpError(text, code="usage", who="operator", hint="--out FOLDER, or --out FILE.zip")
-    wishes = [
+    requests = [
         ExportRequest(network, endpoint, bulk.style, bulk.lan_port, drawn=False)
         for network, endpoint in wanted
     ]
-    refuse(wishes[0], None)
-    files = dict(_files(session, read, wishes))
+    refuse(requests[0], None)
+    files = dict(_files(session, read, requests))
     if out.suffix == ".zip":
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -228,20 +228,20 @@ def _many(
 
 
 def _files(
-    session: Session, read: LoadedIntent, wishes: list[ExportRequest]
+    session: Session, read: LoadedIntent, requests: list[ExportRequest]
 ) -> Iterator[tuple[str, str]]:
     """Yield relative path and text of each file; each config is recorded as exported."""
     host = _host(session, read)
     with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
         target = session.commit(read)
-        for wish in wishes:
-            text = _export(session, target, host, wish).text
-            where = f"{wish.network}/{wish.endpoint}"
-            if FORMATS[wish.style].in_files:
+        for request in requests:
+            text = _export(session, target, host, request).text
+            where = f"{request.network}/{request.endpoint}"
+            if FORMATS[request.style].in_files:
                 for name, body in split(text).items():
                     yield f"{where}/{name}", body
             else:
-                yield f"{where}.{FORMATS[wish.style].suffix}", text
+                yield f"{where}.{FORMATS[request.style].suffix}", text
 
 
 def _into_folder(out: Path, files: Mapping[str, str]) -> None:
@@ -251,20 +251,20 @@ def _into_folder(out: Path, files: Mapping[str, str]) -> None:
         write_private(file, body.encode())
 
 
-def _make(session: Session, read: LoadedIntent, wish: ExportRequest) -> ExportedConfig:
+def _make(session: Session, read: LoadedIntent, request: ExportRequest) -> ExportedConfig:
     """Make a config and its text, and record that this user has exported it."""
     host = _host(session, read)
     with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
-        return _export(session, session.commit(read), host, wish)
+        return _export(session, session.commit(read), host, request)
 
 
-def _export(session: Session, target: Target, host: Host, wish: ExportRequest) -> ExportedConfig:
+def _export(session: Session, target: Target, host: Host, request: ExportRequest) -> ExportedConfig:
     """Export inside the store's writer, and tell the system's log of it.
 
     What root can alter in the state folder is not altered in a journal that is kept elsewhere.
     """
-    made = export(session.store, target, host, wish, user())
-    about = f"network={wish.network} endpoint={wish.endpoint} by={user()} chain={made.chain}"
+    made = export(session.store, target, host, request, user())
+    about = f"network={request.network} endpoint={request.endpoint} by={user()} chain={made.chain}"
     syslog.openlog("warpctl", 0, syslog.LOG_AUTHPRIV)
     syslog.syslog(syslog.LOG_INFO, f"config handed out {about}")
     return made

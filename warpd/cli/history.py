@@ -196,18 +196,18 @@ def history(
 ) -> None:
     """Show what was applied, when and by whom; the last fifty entries."""
     session: Session = context.obj
-    told = conditions_now(session)
+    conditions = conditions_now(session)
     if show is not None:
-        data = {**_entry(session, show), "conditions": told}
+        data = {**_entry(session, show), "conditions": conditions}
         text = "\n".join(f"# {name}\n{text}" for name, text in data["files"].items())
         difference = data["diff"]
         if difference:
             text += f"\n# from what is in force to this\n{difference}"
-        lines = [*intent_lines(told), text, "", _rollback_text(data, output.paint())]
+        lines = [*intent_lines(conditions), text, "", _rollback_text(data, output.paint())]
         output.emit(data, "\n".join(lines), form)
         return
-    data = _history(session) | {"conditions": told}
-    output.emit(data, "\n".join([*intent_lines(told), _history_text(data)]), form)
+    data = _history(session) | {"conditions": conditions}
+    output.emit(data, "\n".join([*intent_lines(conditions), _history_text(data)]), form)
 
 
 def _history(session: Session) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from warpd.service.edits import Draft, diff_text, drafted, refusal, target_of, w
 from warpd.service.views.render import VERSION, finding_json
 from warpd.service.views.words import plural
 from warpd.service.workspace import LoadedIntent, Session
-from warpd.store.atomic_file import create, told
+from warpd.store.atomic_file import create, translate_oserror
 from warpd.yamlfile import editor, writer
 
 SIZE_MAX = 64 * 2**20  # bytes of a config
@@ -92,7 +92,7 @@ def import_(
 
 
 def _found(source: Path, wanted: ImportOptions) -> ImportResult:
-    with told(source), source.open("rb") as stream:
+    with translate_oserror(source), source.open("rb") as stream:
         head = stream.read(4096)
         for each in SOURCES:
             if each.is_mine(head):
@@ -157,12 +157,12 @@ def _write_keys(folder: Path, found: ImportResult) -> None:
     """
     if not found.keys:
         return
-    with told(folder):
+    with translate_oserror(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     missing = {}
     for path, key in found.keys.items():
         data = (derivation.encode(key.reveal()) + "\n").encode()
-        with told(Path(path)):
+        with translate_oserror(Path(path)):
             if not os.path.lexists(path):
                 missing[path] = data
             elif Path(path).read_bytes() != data:

@@ -127,8 +127,8 @@ def see(session: Session) -> Inspection:
     if _keys_unknown(facts) or known is None:
         target, found = keyed_by_kernel(target, found)
     watched = from_json(daemon["conditions"]) if daemon is not None else ()
-    told = merged(conditions(facts), watched)
-    return Inspection(read, target, found, told, daemon, _waiting(now, read, daemon))
+    rows = merged(conditions(facts), watched)
+    return Inspection(read, target, found, rows, daemon, _waiting(now, read, daemon))
 
 
 def _is_in_force(daemon: Mapping[str, Any] | None) -> bool:

@@ -17,7 +17,7 @@ from warpd.errors import EXIT_FAILED, Finding, render_finding
 from warpd.intent.file_names import LOCK_FILE
 from warpd.service.views.render import VERSION, finding_json
 from warpd.service.workspace import LoadedIntent, Session
-from warpd.store.atomic_file import create, replace, told
+from warpd.store.atomic_file import create, replace, translate_oserror
 from warpd.store.private_file import write_private
 
 
@@ -106,7 +106,7 @@ def _merge(ours: Path, theirs: Path) -> None:
         InvalidIntent: one of the files is not a lock file.
         WarpError: the result cannot be written.
     """
-    with told(ours):
+    with translate_oserror(ours):
         raw = [path.read_bytes() for path in (ours, theirs)]
     allocations, warnings = merged_locks(parsed(ours, raw[0]), parsed(theirs, raw[1]))
     for warning in warnings:

@@ -46,24 +46,24 @@ def create(
     """Make a token for a program. It is shown once, and only here."""
     session: Session = context.obj
     globs = ("*",) if networks is None else tuple(split_globs(networks))
-    wish = TokenRequest(name, role, globs, days)
-    wish.check()
-    data = _made(session.store.folder, wish)
+    request = TokenRequest(name, role, globs, days)
+    request.check()
+    data = _made(session.store.folder, request)
     about = f"{name} ({role}, until {data['expires']}): warpctl token revoke {data['id']} ends it"
     output.note(about)
     output.emit({"version": VERSION, **data}, data["token"], form)
 
 
-def _made(folder: Path, wish: TokenRequest) -> dict[str, Any]:
+def _made(folder: Path, request: TokenRequest) -> dict[str, Any]:
     """Root writes the file; other users ask the daemon, which also knows what they may."""
     if os.geteuid() == 0:
-        token, text = make_token(TokenStore(folder), wish, f"{user()} (warpctl)")
+        token, text = make_token(TokenStore(folder), request, f"{user()} (warpctl)")
         return {"token": text, **token_json(token)}
     body = {
-        "name": wish.name,
-        "role": wish.role,
-        "networks": list(wish.networks),
-        "days": wish.days,
+        "name": request.name,
+        "role": request.role,
+        "networks": list(request.networks),
+        "days": request.days,
     }
     return client.ask("POST", "/v1/tokens", body)
 

@@ -23,7 +23,7 @@ from warpd.service import users
 from warpd.service.credentials import check_name
 from warpd.service.users import DEFAULT_USERS, EMPTY, User
 from warpd.service.views.render import VERSION
-from warpd.store.atomic_file import create, replace, told
+from warpd.store.atomic_file import create, replace, translate_oserror
 from warpd.yamlfile import editor
 
 LINE_MAX: Final = 8192  # characters of a password on stdin
@@ -193,12 +193,12 @@ def _edit(file: Path, edit: Callable[[str], str]) -> None:
         WarpError: the file is not sound before or after the edit, or cannot be written.
     """
     _users(file)
-    with told(file):
+    with translate_oserror(file):
         old = file.read_bytes() if file.exists() else None
     new = edit(EMPTY if old is None else old.decode()).encode()
     users.parsed(str(file), new)
     if old is None:
-        with told(file):
+        with translate_oserror(file):
             file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         create(file, new, 0o600)
     else:

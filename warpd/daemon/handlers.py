@@ -274,19 +274,19 @@ def export(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, An
     Raises:
         WarpError: there is no such endpoint or config, or it cannot be written down.
     """
-    wish: ExportRequest = arguments["wish"]
+    request: ExportRequest = arguments["request"]
     target, by = _in_force(reconciler).wanted, str(arguments["by"])
-    split_name(target, f"{wish.network}/{wish.endpoint}")
+    split_name(target, f"{request.network}/{request.endpoint}")
     store = reconciler.session.store
     with store.writer(command="warpd (asked)"):
-        made = exports.export(store, target, reconciler.host or Host(), wish, by)
-    reconciler.report.exported(wish, made.config.version, by, made.chain)
+        made = exports.export(store, target, reconciler.host or Host(), request, by)
+    reconciler.report.exported(request, made.config.version, by, made.chain)
     return {
         "version": VERSION,
-        "network": wish.network,
-        "endpoint": wish.endpoint,
-        "format": wish.style,
-        "file": f"{wish.endpoint}.{FORMATS[wish.style].suffix}",
+        "network": request.network,
+        "endpoint": request.endpoint,
+        "format": request.style,
+        "file": f"{request.endpoint}.{FORMATS[request.style].suffix}",
         "config": made.text,
         "config_version": made.config.version,
     }

@@ -98,10 +98,14 @@ class Reporter:
     def rolled_back(self, number: int, complete: bool) -> None:
         self.event("rollback", number=number, complete=complete)
 
-    def exported(self, wish: ExportRequest, version: int, by: str, chain: str) -> None:
+    def exported(self, request: ExportRequest, version: int, by: str, chain: str) -> None:
         """Somebody took a config; `version` is its number, `chain` that of the log of exports."""
-        about = {"network": wish.network, "endpoint": wish.endpoint, "config_version": version}
-        more = {"format": wish.style, "by": by, "reason": wish.reason}
+        about = {
+            "network": request.network,
+            "endpoint": request.endpoint,
+            "config_version": version,
+        }
+        more = {"format": request.style, "by": by, "reason": request.reason}
         self.log.info("config handed out", **about, **more, chain=chain)
         self.event("exported", **about, **more)
 

@@ -40,7 +40,7 @@ NUMBERS: Final = _fields_of(int)
 
 
 @dataclass(frozen=True, slots=True)
-class Roster:
+class EndpointTable:
     """The endpoints of a CSV file, and the problems of the file as a table.
 
     `lines` holds the line number of each endpoint, `source` the lines of the file.
@@ -75,7 +75,9 @@ class Roster:
         return finding
 
 
-def roster(raw: bytes, file: str, taken: Iterable[str], kind: str | None = None) -> Roster:
+def read_endpoints(
+    raw: bytes, file: str, taken: Iterable[str], kind: str | None = None
+) -> EndpointTable:
     """Read a CSV file. All problems are in the findings of the result.
 
     `taken` holds the endpoint names that the network has already. `kind` is the type of endpoints
@@ -93,7 +95,7 @@ def roster(raw: bytes, file: str, taken: Iterable[str], kind: str | None = None)
             "error",
             Where(file, line, 1),
         )
-        return Roster({}, {}, (), file, (bad,))
+        return EndpointTable({}, {}, (), file, (bad,))
     return _Table(text, file, frozenset(taken), kind).read()
 
 
@@ -109,7 +111,7 @@ class _Table:
         self.endpoints: dict[str, dict[str, Any]] = {}
         self.lines: dict[str, int] = {}
 
-    def read(self) -> Roster:
+    def read(self) -> EndpointTable:
         lines = self.numbered()
         _, head = next(lines, (1, []))
         columns = [cell.strip() for cell in head]
@@ -120,7 +122,9 @@ class _Table:
             self.note(
                 1, "holds no endpoints", "write a line of column names, then one line per endpoint"
             )
-        return Roster(self.endpoints, self.lines, self.source, self.file, tuple(self.findings))
+        return EndpointTable(
+            self.endpoints, self.lines, self.source, self.file, tuple(self.findings)
+        )
 
     def numbered(self) -> Iterator[tuple[int, list[str]]]:
         """Yield the first line number and the cells of each row that is not empty."""

@@ -147,11 +147,11 @@ def _message_id(event: Mapping[str, Any]) -> str:
 
 def _body(event: Mapping[str, Any], lost: int) -> bytes:
     """`lost` is how many events before this one are not sent, as too many waited."""
-    told = {
+    body = {
         "type": f"warpd.{event['kind']}",
         "timestamp": event["time"],
         "gateway": os.uname().nodename,
         "lost": lost,
         "data": dict(event),
     }
-    return json.dumps(told).encode()
+    return json.dumps(body).encode()

@@ -91,8 +91,8 @@ def push(
         _check_out(git, settings, clone)
         _commit(git, settings, clone, patch)
         words, branch = _refspec(settings, name, title)
-        told = git.run("push", *words, folder=clone)
-    said = "\n".join(_remote_lines(told.errors))[:SAID_MAX]
+        git_output = git.run("push", *words, folder=clone)
+    said = "\n".join(_remote_lines(git_output.errors))[:SAID_MAX]
     found = _WEB_ADDRESS.search(said)
     return Proposed(branch, found[0] if found else "", said)
 

@@ -16,7 +16,7 @@ from warpd.errors import WarpError
 from warpd.service.oidc import OidcUser
 from warpd.service.rights import ROLES, Identity
 from warpd.service.users import NAME, User, check_networks, check_role
-from warpd.store.tokens import LOGIN_CODE_S, SESSION_S, Token, TokenKind, TokenStore, Wish
+from warpd.store.tokens import LOGIN_CODE_S, SESSION_S, Token, TokenKind, TokenSpec, TokenStore
 
 DAYS_DEFAULT: Final = 90
 DAYS_MAX: Final = 3653
@@ -55,17 +55,17 @@ def check_name(name: object) -> None:
     _refuse("" if is_name else "a name has 1 to 64 lower-case letters, digits and any of . _ @ + -")
 
 
-def make_token(store: TokenStore, wish: TokenRequest, by: str) -> tuple[Token, str]:
+def make_token(store: TokenStore, request: TokenRequest, by: str) -> tuple[Token, str]:
     """A token and its text. Raises: WarpError."""
-    wish.check()
-    made = Wish(
+    request.check()
+    made = TokenSpec(
         kind=TokenKind.TOKEN,
-        user=wish.name,
-        role=wish.role,
-        networks=tuple(wish.networks),
+        user=request.name,
+        role=request.role,
+        networks=tuple(request.networks),
         account="",
         created_by=by,
-        life_s=wish.days * _DAY_S,
+        life_s=request.days * _DAY_S,
     )
     return store.make(made)
 
@@ -92,7 +92,7 @@ def make_login_code(
             who="operator",
             hint=f"warpctl user enable {name}",
         )
-    wish = Wish(
+    spec = TokenSpec(
         kind=TokenKind.LOGIN,
         user=name,
         role=role if user is None else "",
@@ -101,12 +101,12 @@ def make_login_code(
         created_by=by,
         life_s=LOGIN_CODE_S,
     )
-    return store.make(wish)
+    return store.make(spec)
 
 
-def session_of_code(code: Token) -> Wish:
+def session_of_code(code: Token) -> TokenSpec:
     """The session that a login code is exchanged for."""
-    return Wish(
+    return TokenSpec(
         kind=TokenKind.SESSION,
         user=code.user,
         role=code.role,
@@ -117,9 +117,9 @@ def session_of_code(code: Token) -> Wish:
     )
 
 
-def session_of_user(user: User) -> Wish:
+def session_of_user(user: User) -> TokenSpec:
     """The session of somebody who has given the right password."""
-    return Wish(
+    return TokenSpec(
         kind=TokenKind.SESSION,
         user=user.name,
         role="",
@@ -130,11 +130,11 @@ def session_of_user(user: User) -> Wish:
     )
 
 
-def session_of_oidc(user: OidcUser) -> Wish:
+def session_of_oidc(user: OidcUser) -> TokenSpec:
     """The session of somebody whom the provider has sent; role and networks stay as they are now
     until it ends.
     """
-    return Wish(
+    return TokenSpec(
         kind=TokenKind.SESSION,
         user=user.name,
         role=user.role,

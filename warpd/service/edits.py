@@ -25,10 +25,10 @@ from warpd.errors import Finding, InvalidEdit, InvalidIntent, WarpError
 from warpd.intent.file_names import FOLDER, MAIN_FILE
 from warpd.intent.loader import Loaded, load
 from warpd.service.workspace import Session
-from warpd.store.atomic_file import create, replace, told
+from warpd.store.atomic_file import create, replace, translate_oserror
 
 if TYPE_CHECKING:
-    from warpd.imports.csv import Roster
+    from warpd.imports.csv import EndpointTable
 
 BOM: Final = b"\xef\xbb\xbf"
 EMPTY: Final = "networks: {}\n"  # what an edit starts from where there is no file yet
@@ -526,7 +526,7 @@ def _as_read(loaded: Loaded, path: Path) -> Draft:
 def _untouched(file: Path) -> Draft:
     if not file.exists():
         return Draft(file, None, EMPTY.encode())
-    with told(file):
+    with translate_oserror(file):
         old = file.read_bytes()
     return Draft(file, old, old)
 
@@ -622,7 +622,7 @@ def with_lock(
 
 def findings_of_rows(
     session: Session,
-    rows: Roster,
+    rows: EndpointTable,
     network: str,
     draft: Draft | None,
     previous: Allocations | None = None,

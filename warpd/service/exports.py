@@ -50,15 +50,15 @@ class ExportRequest:
         return text
 
 
-def refuse(wish: ExportRequest, out: Path | None) -> None:
+def refuse(request: ExportRequest, out: Path | None) -> None:
     """Refuse what cannot be made, before a config is recorded as exported.
 
     Raises:
         WarpError: the format, the file or the port is not possible.
     """
-    _refuse_format(wish, out)
-    if wish.lan_port is not None and not _is_port(wish.lan_port):
-        text = f"{wish.lan_port!r} is no name for a port"
+    _refuse_format(request, out)
+    if request.lan_port is not None and not _is_port(request.lan_port):
+        text = f"{request.lan_port!r} is no name for a port"
         raise WarpError(
             text,
             code="lan-port",
@@ -67,16 +67,16 @@ def refuse(wish: ExportRequest, out: Path | None) -> None:
         )
 
 
-def _refuse_format(wish: ExportRequest, out: Path | None) -> None:
+def _refuse_format(request: ExportRequest, out: Path | None) -> None:
     """Refuse a format that there is not, or that cannot be written so.
 
     Raises:
         WarpError: the format is unknown, is one file for a folder, or no app reads its QR code.
     """
-    form = FORMATS.get(wish.style)
+    form = FORMATS.get(request.style)
     if form is None:
         raise WarpError(
-            f"there is no format {wish.style}",
+            f"there is no format {request.style}",
             who="operator",
             hint=f"formats: {', '.join(FORMATS)}",
         )
@@ -86,8 +86,8 @@ def _refuse_format(wish: ExportRequest, out: Path | None) -> None:
             who="operator",
             hint=f"name a file; several files have: {_names(row for row in ROWS if row.in_files)}",
         )
-    if wish.drawn and not form.qr:
-        text = f"no app reads a QR code of the format {wish.style}"
+    if request.drawn and not form.qr:
+        text = f"no app reads a QR code of the format {request.style}"
         raise WarpError(
             text,
             code="qr-format",
@@ -124,7 +124,7 @@ class ExportedConfig:
 
 
 def export(
-    store: Store, target: Target, host: Host, wish: ExportRequest, by: str
+    store: Store, target: Target, host: Host, request: ExportRequest, by: str
 ) -> ExportedConfig:
     """Make a config with its version, and write down that `by` took it; inside `store.writer`.
 
@@ -132,9 +132,9 @@ def export(
         WarpError: the endpoint has expired, nobody knows what clients dial, the format cannot
             express it, or it cannot be written down.
     """
-    made = current_config(target, host, wish.network, wish.endpoint)
-    if wish.lan_port is not None:
-        made = made.with_port(wish.lan_port)
-    numbered, text = store.versioned(made, wish.text)
-    chain = store.log_export(numbered, numbered.version, wish.style, by, wish.reason)
+    made = current_config(target, host, request.network, request.endpoint)
+    if request.lan_port is not None:
+        made = made.with_port(request.lan_port)
+    numbered, text = store.versioned(made, request.text)
+    chain = store.log_export(numbered, numbered.version, request.style, by, request.reason)
     return ExportedConfig(numbered, text, chain)

@@ -20,7 +20,7 @@ from warpd.service.history import NOTHING, History, HistoryEntry, files_digest
 from warpd.service.rollback import Undone, quiet, rollback_number, undo
 from warpd.service.views.report import undone_json
 from warpd.service.workspace import Session
-from warpd.store.atomic_file import told
+from warpd.store.atomic_file import translate_oserror
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def _restored(session: Session, restoration: Restoration) -> dict[str, list[str]
     """Raises: WarpError: a file could not be written; then none is."""
     write_all(session, restoration.drafts)
     for path in restoration.gone:
-        with told(path):
+        with translate_oserror(path):
             os.unlink(path)
     main = session.main_file
     return {

@@ -32,7 +32,7 @@ def replace(path: Path, old: bytes, new: bytes) -> str:
         WarpError: it cannot be written.
     """
     target = Path(os.path.realpath(path))
-    with told(target), _folder(target.parent) as folder:
+    with translate_oserror(target), _folder(target.parent) as folder:
         _refuse_changed(target, old)
         was = os.stat(target)
         beside, lost = _beside(target, new, stat.S_IMODE(was.st_mode), was, target)
@@ -54,7 +54,7 @@ def create(path: Path, new: bytes, mode: int) -> None:
     Raises:
         WarpError: it is there, or cannot be written.
     """
-    with told(path), _folder(path.parent) as folder:
+    with translate_oserror(path), _folder(path.parent) as folder:
         beside, _lost = _beside(path, new, mode, None, None)
         try:
             os.link(beside, path)  # fails where rename would replace
@@ -103,7 +103,7 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def told(path: Path) -> Iterator[None]:
+def translate_oserror(path: Path) -> Iterator[None]:
     """An errno, as an error that names the file."""
     try:
         yield

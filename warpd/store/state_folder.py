@@ -219,7 +219,7 @@ class Store:
         """
         target = self.folder / MASTER
         beside = self.folder / f".{MASTER}.{os.getpid()}"
-        with _told(target):
+        with _translate_oserror(target):
             self._make_folder()
             write_synced(beside, secrets.token_bytes(KEY_BYTES))
             try:
@@ -329,7 +329,7 @@ class Store:
         if reason:
             names["reason"] = reason
         path = self.folder / export_log.FILE
-        with _told(path):
+        with _translate_oserror(path):
             self._make_folder()
             return export_log.append(path, {"time": time, "user": user, **names, "format": style})
 
@@ -449,7 +449,7 @@ class Store:
         """
         obstacle: WarpError | None = None
         try:
-            with _told(path):
+            with _translate_oserror(path):
                 self._made, self._locked_in = not make, None
                 self._make_folder()
                 self._locked_in = self.folder.stat()
@@ -460,7 +460,7 @@ class Store:
         except WarpError as failure:
             obstacle = _takes_no_writes(self.folder, failure)
         try:
-            with _told(path):
+            with _translate_oserror(path):
                 return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), obstacle
         except WarpError as failure:
             return None, obstacle or failure
@@ -486,7 +486,7 @@ class Store:
     def documents(self, folder: str) -> list[str]:
         """Names of what `keep` wrote there, sorted."""
         path = self.folder / folder
-        with _told(path), contextlib.suppress(FileNotFoundError):
+        with _translate_oserror(path), contextlib.suppress(FileNotFoundError):
             return sorted(
                 f"{folder}/{name}" for name in os.listdir(path) if not name.startswith(".")
             )
@@ -495,7 +495,7 @@ class Store:
     def stamp(self, name: str) -> Stamp | None:
         """Another one when the document was written anew; None when it is not there."""
         path = self.folder / name
-        with _told(path), contextlib.suppress(FileNotFoundError):
+        with _translate_oserror(path), contextlib.suppress(FileNotFoundError):
             seen = path.stat()
             return seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
         return None
@@ -506,20 +506,20 @@ class Store:
     def replace_file(self, name: str, text: str) -> None:
         """As `write_file`, whatever stands there now."""
         path = self.folder / name
-        with _told(path):
+        with _translate_oserror(path):
             self._make_folder()
             put(path, text.encode())
 
     def rename_file(self, name: str, to: str) -> None:
         """Give a document another name, whatever stands in it."""
         path = self.folder / name
-        with _told(path):
+        with _translate_oserror(path):
             os.rename(path, self.folder / to)
             sync_folder(self.folder)
 
     def remove_file(self, name: str) -> None:
         path = self.folder / name
-        with _told(path), contextlib.suppress(FileNotFoundError):
+        with _translate_oserror(path), contextlib.suppress(FileNotFoundError):
             os.unlink(path)
             sync_folder(path.parent)
 
@@ -552,7 +552,7 @@ class Store:
 
     def _read(self, name: str) -> str | None:
         path = self.folder / name
-        with _told(path):
+        with _translate_oserror(path):
             try:
                 return path.read_text(encoding="utf-8")
             except FileNotFoundError:
@@ -571,7 +571,7 @@ class Store:
         if self._read(name) == text:
             return
         path = self.folder / name
-        with _told(path):
+        with _translate_oserror(path):
             self._make_folder()
             if path.parent != self.folder:
                 path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -621,7 +621,7 @@ def _owner(text: bytes) -> str:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _translate_oserror(path: Path) -> Iterator[None]:
     """An errno of the file system, as an error that names the file."""
     try:
         yield
@@ -671,7 +671,7 @@ def _read_key(path: Path, shared: int) -> Secret | None:
 
     `shared`: mode bits that must not be set.
     """
-    with _told(path):
+    with _translate_oserror(path):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:

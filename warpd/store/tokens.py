@@ -94,7 +94,7 @@ Stamp = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class TokenSpec:
     """A token to be made; the attributes are those of `Token`."""
 
     kind: TokenKind
@@ -106,24 +106,24 @@ class Wish:
     life_s: float
 
 
-def new_token(wish: Wish, tokens: Mapping[str, Token], now: float) -> tuple[Token, str]:
+def new_token(spec: TokenSpec, tokens: Mapping[str, Token], now: float) -> tuple[Token, str]:
     """A token and its text, which is not kept and cannot be had again."""
     name = secrets.token_hex(ID_BYTES)
     while name in tokens:
         name = secrets.token_hex(ID_BYTES)
     secret = secrets.token_hex(SECRET_BYTES)
-    signed_in_s = now if wish.kind is TokenKind.SESSION else 0.0
+    signed_in_s = now if spec.kind is TokenKind.SESSION else 0.0
     token = Token(
         id=name,
-        kind=wish.kind,
+        kind=spec.kind,
         digest=digest_of(secret),
-        user=wish.user,
-        role=wish.role,
-        networks=wish.networks,
-        account=wish.account,
-        created_by=wish.created_by,
+        user=spec.user,
+        role=spec.role,
+        networks=spec.networks,
+        account=spec.account,
+        created_by=spec.created_by,
         created_s=now,
-        expires_s=now + wish.life_s,
+        expires_s=now + spec.life_s,
         used_s=signed_in_s,
         signed_in_s=signed_in_s,
     )
@@ -171,7 +171,7 @@ class TokenStore:
             WarpError: the file cannot be read, or is damaged.
         """
         path = self._folder / TOKENS
-        with _explained(path):
+        with _translate_oserror(path):
             stamp = _stamp(path)
             cached = self._cached
             if cached is not None and cached[0] == stamp:
@@ -240,7 +240,7 @@ class TokenStore:
             WarpError: the file cannot be read or written; what `change` raises.
         """
         path = self._folder / TOKENS
-        with _explained(path), self._lock():
+        with _translate_oserror(path), self._lock():
             before = self.tokens()
             with self._guard:
                 used = dict(self._used)
@@ -254,14 +254,14 @@ class TokenStore:
                     del self._used[name]
         return result
 
-    def make(self, wish: Wish) -> tuple[Token, str]:
+    def make(self, spec: TokenSpec) -> tuple[Token, str]:
         """Make a token; it and its text.
 
         Raises: as `change`; WarpError when there are too many of its kind.
         """
-        return self.change(lambda tokens: self._made(wish, tokens))
+        return self.change(lambda tokens: self._made(spec, tokens))
 
-    def redeem(self, text: str, wish: Callable[[Token], Wish]) -> tuple[Token, str] | None:
+    def redeem(self, text: str, spec: Callable[[Token], TokenSpec]) -> tuple[Token, str] | None:
         """Exchange a login code for another token, once; None when it is not good (any more).
 
         Raises: as `make`.
@@ -271,7 +271,7 @@ class TokenStore:
             code = self.verify(text, (TokenKind.LOGIN,))
             if code is None or tokens.pop(code.id, None) is None:
                 return None
-            return self._made(wish(code), tokens)
+            return self._made(spec(code), tokens)
 
         return self.change(exchanged)
 
@@ -296,18 +296,18 @@ class TokenStore:
 
         return self.change(renewed)
 
-    def _made(self, wish: Wish, tokens: Tokens) -> tuple[Token, str]:
-        if wish.kind is TokenKind.SESSION:
-            _end_oldest(tokens, wish.user)
-        count = sum(token.kind is wish.kind for token in tokens.values())
-        if count >= MAX_OF_KIND[wish.kind]:
+    def _made(self, spec: TokenSpec, tokens: Tokens) -> tuple[Token, str]:
+        if spec.kind is TokenKind.SESSION:
+            _end_oldest(tokens, spec.user)
+        count = sum(token.kind is spec.kind for token in tokens.values())
+        if count >= MAX_OF_KIND[spec.kind]:
             raise WarpError(
-                f"there are {count} of kind {wish.kind}, and no more are kept",
+                f"there are {count} of kind {spec.kind}, and no more are kept",
                 code="too-many",
                 who="operator",
                 hint="revoke some that are not needed: warpctl token list",
             )
-        token, text = new_token(wish, tokens, self._clock())
+        token, text = new_token(spec, tokens, self._clock())
         tokens[token.id] = token
         return token, text
 
@@ -402,7 +402,7 @@ def _token(row: Mapping[str, Any]) -> Token:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _translate_oserror(path: Path) -> Iterator[None]:
     """An errno of the file system, as an error that names the file."""
     try:
         yield

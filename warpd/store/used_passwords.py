@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from warpd.errors import WarpError
-from warpd.store.atomic_file import put, told
+from warpd.store.atomic_file import put, translate_oserror
 
 FILE: Final = "one-time-passwords.json"
 FORMAT: Final = 1
@@ -35,7 +35,7 @@ class UsedPasswords:
         Raises:
             WarpError: it cannot be written, or the file is damaged: the password is not accepted.
         """
-        with self._guard, told(self._path):
+        with self._guard, translate_oserror(self._path):
             steps = self._read() if self._steps is None else self._steps
             if step <= steps.get(user, -1):
                 return False

@@ -22,8 +22,8 @@ from warpd.store.tokens import (
     TOKENS,
     WRITE_USED_S,
     TokenKind,
+    TokenSpec,
     TokenStore,
-    Wish,
 )
 
 TOKEN, SESSION, LOGIN = TokenKind.TOKEN, TokenKind.SESSION, TokenKind.LOGIN
@@ -39,8 +39,8 @@ class Hand:
         return self.now
 
 
-def wish(kind: TokenKind = TOKEN, user: str = "ci", life_s: float = SESSION_S) -> Wish:
-    return Wish(kind, user, "viewer", ("corp", "cust-*"), "", "root", life_s)
+def spec(kind: TokenKind = TOKEN, user: str = "ci", life_s: float = SESSION_S) -> TokenSpec:
+    return TokenSpec(kind, user, "viewer", ("corp", "cust-*"), "", "root", life_s)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def store(tmp_path: Path, clock: Hand) -> TokenStore:
 
 
 def test_a_token_is_good_until_it_expires(store: TokenStore, clock: Hand) -> None:
-    made, text = store.make(wish())
+    made, text = store.make(spec())
     assert store.verify(text, (TOKEN,)) == made
     assert made.networks == ("corp", "cust-*")
     assert store.verify(text, (SESSION, LOGIN)) is None
@@ -66,7 +66,7 @@ def test_a_token_is_good_until_it_expires(store: TokenStore, clock: Hand) -> Non
 
 
 def test_the_file_holds_no_secret_and_is_for_root_alone(store: TokenStore, tmp_path: Path) -> None:
-    _, text = store.make(wish())
+    _, text = store.make(spec())
     file = tmp_path / "state" / TOKENS
     secret = text.rpartition("_")[2]
     assert len(secret) * 4 == 192
@@ -78,7 +78,7 @@ def test_the_file_holds_no_secret_and_is_for_root_alone(store: TokenStore, tmp_p
 def test_a_revoked_token_is_good_nowhere(store: TokenStore, tmp_path: Path, clock: Hand) -> None:
     """Also in the eyes of another program that has read the file before."""
     other = TokenStore(tmp_path / "state", clock)
-    made, text = store.make(wish())
+    made, text = store.make(spec())
     assert other.verify(text, (TOKEN,)) is not None
     assert store.revoke(made.id, SESSION) is None
     assert store.revoke(made.id, TOKEN) == made
@@ -87,7 +87,7 @@ def test_a_revoked_token_is_good_nowhere(store: TokenStore, tmp_path: Path, cloc
 
 
 def test_a_session_ends_when_nobody_uses_it(store: TokenStore, clock: Hand) -> None:
-    _, text = store.make(wish(SESSION))
+    _, text = store.make(spec(SESSION))
     for _ in range(3):
         clock.now += IDLE_S - 1
         found = store.verify(text, (SESSION,))
@@ -99,7 +99,7 @@ def test_a_session_ends_when_nobody_uses_it(store: TokenStore, clock: Hand) -> N
 
 def test_a_session_ends_however_much_it_is_used(store: TokenStore, clock: Hand) -> None:
     began = clock.now
-    _, text = store.make(wish(SESSION))
+    _, text = store.make(spec(SESSION))
     while (found := store.verify(text, (SESSION,))) is not None:
         store.touch(found)
         clock.now += 600
@@ -107,20 +107,20 @@ def test_a_session_ends_however_much_it_is_used(store: TokenStore, clock: Hand) 
 
 
 def test_a_login_code_is_exchanged_once(store: TokenStore) -> None:
-    _, code = store.make(wish(LOGIN))
-    made = store.redeem(code, lambda found: wish(SESSION, found.user))
+    _, code = store.make(spec(LOGIN))
+    made = store.redeem(code, lambda found: spec(SESSION, found.user))
     assert made is not None
     assert store.verify(made[1], (SESSION,)) == made[0]
-    assert store.redeem(code, lambda found: wish(SESSION)) is None
-    assert store.redeem(made[1], lambda found: wish(SESSION)) is None
+    assert store.redeem(code, lambda found: spec(SESSION)) is None
+    assert store.redeem(made[1], lambda found: spec(SESSION)) is None
 
 
 def test_of_many_who_exchange_one_code_one_gets_a_session(tmp_path: Path) -> None:
-    _, code = TokenStore(tmp_path).make(wish(LOGIN))
+    _, code = TokenStore(tmp_path).make(spec(LOGIN))
     got: list[object] = []
 
     def exchange() -> None:
-        got.append(TokenStore(tmp_path).redeem(code, lambda found: wish(SESSION)))
+        got.append(TokenStore(tmp_path).redeem(code, lambda found: spec(SESSION)))
 
     threads = [threading.Thread(target=exchange) for _ in range(8)]
     for thread in threads:
@@ -133,7 +133,7 @@ def test_of_many_who_exchange_one_code_one_gets_a_session(tmp_path: Path) -> Non
 def test_no_change_of_many_writers_is_lost(tmp_path: Path) -> None:
     def make(number: int) -> None:
         for _ in range(5):
-            TokenStore(tmp_path).make(wish(user=f"ci-{number}"))
+            TokenStore(tmp_path).make(spec(user=f"ci-{number}"))
 
     threads = [threading.Thread(target=make, args=(number,)) for number in range(6)]
     for thread in threads:
@@ -146,7 +146,7 @@ def test_no_change_of_many_writers_is_lost(tmp_path: Path) -> None:
 def test_times_of_use_are_written_once_a_minute(
     store: TokenStore, tmp_path: Path, clock: Hand
 ) -> None:
-    made, _ = store.make(wish())
+    made, _ = store.make(spec())
     assert store.touch(made)
     store.write_used()
     clock.now += WRITE_USED_S - 1
@@ -160,7 +160,7 @@ def test_times_of_use_are_written_once_a_minute(
 def test_a_folder_that_takes_no_writes_stops_no_reader(
     store: TokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, text = store.make(wish())
+    made, text = store.make(spec())
 
     def full(*_words: object) -> None:
         raise OSError(28, os.strerror(28))
@@ -170,13 +170,13 @@ def test_a_folder_that_takes_no_writes_stops_no_reader(
     store.write_used()
     assert store.verify(text, (TOKEN,)) is not None
     with pytest.raises(WarpError, match="No space left"):
-        store.make(wish())
+        store.make(spec())
 
 
 def test_a_further_session_of_a_user_ends_the_oldest(store: TokenStore, clock: Hand) -> None:
     texts = []
     for _ in range(OF_A_USER_MAX + 2):
-        texts.append(store.make(wish(SESSION, "anna"))[1])
+        texts.append(store.make(spec(SESSION, "anna"))[1])
         clock.now += 1
     good = [store.verify(text, (SESSION,)) is not None for text in texts]
     assert good == [False, False] + [True] * OF_A_USER_MAX
@@ -186,10 +186,10 @@ def test_the_number_of_tokens_is_bounded(
     store: TokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(room.MAX_OF_KIND, TOKEN, 2)  # type: ignore[arg-type]
-    store.make(wish())
-    store.make(wish())
+    store.make(spec())
+    store.make(spec())
     with pytest.raises(WarpError, match="no more are kept"):
-        store.make(wish())
+        store.make(spec())
 
 
 @pytest.mark.parametrize(
@@ -205,16 +205,16 @@ def test_the_number_of_tokens_is_bounded(
 def test_a_file_that_cannot_be_trusted_is_no_empty_one(
     store: TokenStore, tmp_path: Path, spoil: Callable[[Path], object], message: str
 ) -> None:
-    _, text = store.make(wish())
+    _, text = store.make(spec())
     spoil(tmp_path / "state" / TOKENS)
     with pytest.raises(WarpError, match=message):
         store.verify(text, (TOKEN,))
     with pytest.raises(WarpError, match=message):
-        store.make(wish())
+        store.make(spec())
 
 
 def test_a_row_of_a_wrong_type_is_not_believed(store: TokenStore, tmp_path: Path) -> None:
-    store.make(wish())
+    store.make(spec())
     file = tmp_path / "state" / TOKENS
     document = json.loads(file.read_text())
     document["tokens"][0]["expires_s"] = True
@@ -226,7 +226,7 @@ def test_a_row_of_a_wrong_type_is_not_believed(store: TokenStore, tmp_path: Path
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[TokenStore, str]:
     store = TokenStore(tmp_path_factory.mktemp("tokens"))
-    return store, store.make(wish())[1]
+    return store, store.make(spec())[1]
 
 
 @given(st.data())

@@ -14,7 +14,7 @@ from warpd.daemon.http.credentials import FRESH_S
 from warpd.service import users
 from warpd.service.users import User
 
-WISH = {"name": "ci-bot", "role": "viewer", "networks": f"{SEEN}, z*", "days": "7"}
+REQUEST = {"name": "ci-bot", "role": "viewer", "networks": f"{SEEN}, z*", "days": "7"}
 TOKEN = re.compile(r"warp_[0-9a-z]+_[A-Za-z0-9_-]+")
 
 
@@ -36,7 +36,7 @@ def tokens(gateway: Served) -> list[dict[str, object]]:
 
 def test_a_token_is_made_and_shown_once(gateway: Served) -> None:
     visitor = signed_in(gateway, "root")
-    page = visitor.post("/access/tokens", WISH)
+    page = visitor.post("/access/tokens", REQUEST)
     (text,) = set(TOKEN.findall(page.text))
     assert page.status == 200 and page.headers["cache-control"] == "no-store"
     (row,) = [row for row in tokens(gateway) if row["name"] == "ci-bot"]
@@ -67,9 +67,9 @@ def test_what_is_wrong_is_said_and_the_form_keeps_the_rest(
     gateway: Served, wrong: dict[str, str], said: str
 ) -> None:
     before = tokens(gateway)
-    page = signed_in(gateway, "root").post("/access/tokens", {**WISH, **wrong})
+    page = signed_in(gateway, "root").post("/access/tokens", {**REQUEST, **wrong})
     assert page.status == 400 and said in page.text and 'role="alert"' in page.text
-    kept = {**WISH, **wrong}
+    kept = {**REQUEST, **wrong}
     assert all(f'value="{kept[name]}"' in page.text for name in ("name", "networks", "days"))
     assert tokens(gateway) == before
 
@@ -82,10 +82,10 @@ def test_an_old_sign_in_asks_for_the_password(gateway: Served) -> None:
     }
     gateway.credentials.tokens.change(lambda held: held.update(aged))
     for given, status in (({}, 403), ({"password": "wrong"}, 401)):
-        page = visitor.post("/access/tokens", {**WISH, **given})
+        page = visitor.post("/access/tokens", {**REQUEST, **given})
         assert page.status == status and 'name="password"' in page.text
         assert "wrong" not in re.findall(r'value="([^"]*)"', page.text), "never shown again"
-    page = visitor.post("/access/tokens", {**WISH, "password": PASSWORD})
+    page = visitor.post("/access/tokens", {**REQUEST, "password": PASSWORD})
     assert page.status == 200 and TOKEN.search(page.text)
 
 
@@ -108,7 +108,7 @@ def test_it_is_for_administrators_of_the_whole_gateway(gateway: Served, name: st
     held = [row["id"] for row in before] or ["00000000"]
     asked = [
         visitor.get("/access"),
-        visitor.post("/access/tokens", WISH),
+        visitor.post("/access/tokens", REQUEST),
         visitor.post(f"/access/tokens/{held[0]}/revoke"),
         visitor.post(f"/access/sessions/{held[0]}/end"),
     ]
@@ -119,5 +119,5 @@ def test_it_is_for_administrators_of_the_whole_gateway(gateway: Served, name: st
 def test_a_form_of_another_session_makes_and_ends_nothing(gateway: Served) -> None:
     visitor, before = signed_in(gateway, "root"), tokens(gateway)
     for path in ("/access/tokens", "/access/tokens/00000000/revoke", "/access/sessions/0/end"):
-        assert visitor.post(path, {**WISH, "form_token": "0" * 64}).status == 403
+        assert visitor.post(path, {**REQUEST, "form_token": "0" * 64}).status == 403
     assert tokens(gateway) == before

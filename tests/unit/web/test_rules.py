@@ -77,10 +77,10 @@ def test_every_page_says_when_the_kernel_was_looked_at(recorded: Recorded, path:
 def test_no_redirect_leads_where_a_request_says(tmp_path: Path) -> None:
     """Neither by a parameter that others take for that, nor by a path."""
     visitor = Visitor(tmp_path / "none", token="")
-    wishes = [f"{name}=https://evil.example.com" for name in ("next", "url", "return", "to", "r")]
+    queries = [f"{name}=https://evil.example.com" for name in ("next", "url", "return", "to", "r")]
     for route in routes():
         path = re.sub(r"\{\w+(:int)?\}", "1", route)
-        leads = visitor.get(f"{path}?{'&'.join(wishes)}").headers.get("location", "/login")
+        leads = visitor.get(f"{path}?{'&'.join(queries)}").headers.get("location", "/login")
         assert leads == "/login", path
     for path in ("//evil.example.com", "/\\evil.example.com", "/https://evil.example.com"):
         assert "location" not in visitor.get(path).headers

@@ -13,7 +13,7 @@ import pytest
 
 from tests.unit.daemon.http.gateway import Gateway, served
 from tests.unit.web.visitor import Page, Visitor
-from warpd.store.tokens import SESSION_S, TokenKind, Wish
+from warpd.store.tokens import SESSION_S, TokenKind, TokenSpec
 
 TEXT = """\
 version: 1
@@ -31,8 +31,8 @@ def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway
 
 @pytest.fixture
 def helpdesk(gateway: Gateway) -> Visitor:
-    wish = Wish(TokenKind.SESSION, "anna", "helpdesk", ("*",), "", "test", SESSION_S)
-    return Visitor(gateway.sock, gateway.credentials.tokens.make(wish)[1])
+    spec = TokenSpec(TokenKind.SESSION, "anna", "helpdesk", ("*",), "", "test", SESSION_S)
+    return Visitor(gateway.sock, gateway.credentials.tokens.make(spec)[1])
 
 
 def handed_out(visitor: Visitor, **fields: str) -> Page:

@@ -53,7 +53,7 @@ from warpd.service.views.render import finding_json
 from warpd.service.views.scoped import diff_of_networks
 
 if TYPE_CHECKING:
-    from warpd.imports.csv import Roster
+    from warpd.imports.csv import EndpointTable
 
 CSV_NAME: Final = "csv"  # of the text, in findings
 NAME_LENGTH: Final = 12  # of the id of a change, in the name of its branch
@@ -157,7 +157,7 @@ async def propose_change(services: Services, request: HttpRequest) -> HttpRespon
 
 def _drafted(
     snapshot: YamlSnapshot, asked: ChangeRequest, who: Identity
-) -> tuple[tuple[Draft, ...], Roster | None]:
+) -> tuple[tuple[Draft, ...], EndpointTable | None]:
     """The files that change, and the rows of a CSV. On a thread of its own: it may take seconds.
 
     Raises:
@@ -168,10 +168,10 @@ def _drafted(
         if isinstance(asked, FilesBody):
             files = replaced(files, asked.contents)
         elif isinstance(asked, CsvBody):
-            from warpd.imports.csv import roster  # with the first list
+            from warpd.imports.csv import read_endpoints  # with the first list
 
             there = endpoints_of(files, asked.network)
-            rows = roster(asked.csv.encode(), CSV_NAME, there, asked.type)
+            rows = read_endpoints(asked.csv.encode(), CSV_NAME, there, asked.type)
             if rows.endpoints:
                 files = add_endpoints(files, asked.network, rows.endpoints)
         else:

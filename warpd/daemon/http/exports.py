@@ -34,14 +34,14 @@ async def export_config(services: Services, request: HttpRequest) -> HttpRespons
     asked = body_of(ExportBody, request.arguments)
     network, endpoint = endpoint_of(request.who, asked.endpoint)
     reason = reason_of(asked.reason)
-    wish = ExportRequest(network, endpoint, asked.format, None, asked.qr, reason)
+    export_request = ExportRequest(network, endpoint, asked.format, None, asked.qr, reason)
     try:
-        refuse(wish, None)
+        refuse(export_request, None)
     except WarpError as failure:
         status = 422 if failure.code == "qr-format" else 400
         raise HttpError(status, failure.message, code=failure.code, hint=failure.hint) from failure
     require_fresh(request.who)
-    data = await services.lookups.ask("export", {"wish": wish, "by": request.who.user})
+    data = await services.lookups.ask("export", {"request": export_request, "by": request.who.user})
     return private_response(data)
 
 

@@ -31,7 +31,7 @@ class Link:
 
     Attributes:
         id: what it is called by whoever made it.
-        wish: the config that it leads to.
+        export_request: the config that it leads to.
         by: who made it.
         pin: SHA-256 of link and PIN; "" where none is asked for.
         ends_s: when it is over, by `time.monotonic`.
@@ -39,7 +39,7 @@ class Link:
     """
 
     id: str
-    wish: ExportRequest
+    export_request: ExportRequest
     by: str
     pin: str
     ends_s: float
@@ -53,7 +53,9 @@ class Links:
         self._clock = clock
         self._links: dict[str, Link] = {}
 
-    def make(self, wish: ExportRequest, by: str, life_s: float, pin: str) -> tuple[Link, str]:
+    def make(
+        self, export_request: ExportRequest, by: str, life_s: float, pin: str
+    ) -> tuple[Link, str]:
         """A link and its secret, which is not kept.
 
         Raises:
@@ -65,7 +67,7 @@ class Links:
         secret = secrets.token_urlsafe(SECRET_BYTES)
         digest = _digest(secret)
         pinned = _digest(secret + pin) if pin else ""
-        link = Link(secrets.token_hex(ID_BYTES), wish, by, pinned, self._clock() + life_s)
+        link = Link(secrets.token_hex(ID_BYTES), export_request, by, pinned, self._clock() + life_s)
         self._links[digest] = link
         return link, secret
 
@@ -89,7 +91,7 @@ class Links:
     def end(self, name: str, identity: Identity) -> Link | None:
         """End a link of a network that this identity sees; None where there is none."""
         for digest, link in self._links.items():
-            if link.id == name and identity.sees(link.wish.network):
+            if link.id == name and identity.sees(link.export_request.network):
                 return self._links.pop(digest)
         return None
 

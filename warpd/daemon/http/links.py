@@ -43,9 +43,9 @@ async def create_link(services: Services, request: HttpRequest) -> HttpResponse:
         raise HttpError(400, f"`pin` has {PIN_LENGTHS[0]} to {PIN_LENGTHS[-1]} characters")
     require_fresh(request.who)
     by, reason = request.who.user, reason_of(asked.reason)
-    wish = ExportRequest(network, endpoint, DEFAULT.name, None, reason=reason)
+    export_request = ExportRequest(network, endpoint, DEFAULT.name, None, reason=reason)
     await require_endpoint(services, request, network, endpoint)
-    link, secret = services.links.make(wish, by, minutes * 60.0, pin)
+    link, secret = services.links.make(export_request, by, minutes * 60.0, pin)
     expires = datetime.fromtimestamp(time.time() + minutes * 60.0, UTC)
     services.credentials.log.info(
         "link made", id=link.id, network=network, endpoint=endpoint, by=by, minutes=minutes
@@ -63,7 +63,7 @@ async def redeem_link(services: Services, request: HttpRequest) -> HttpResponse:
         raise HttpError(410, WRONG, code="unknown-link", hint="ask for a new one")
     by = f"{link.by}, by link {link.id}"
     try:
-        data = await services.lookups.ask("export", {"wish": link.wish, "by": by})
+        data = await services.lookups.ask("export", {"request": link.export_request, "by": by})
     except Exception:
         services.links.give_back(secret, link)
         raise

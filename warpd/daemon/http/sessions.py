@@ -112,13 +112,13 @@ async def create_token(services: Services, request: HttpRequest) -> HttpResponse
     credentials = services.credentials
     asked = body_of(TokenBody, request.arguments)
     require_fresh(request.who)
-    wish = TokenRequest(asked.name, asked.role, tuple(asked.networks), asked.days)
+    token_request = TokenRequest(asked.name, asked.role, tuple(asked.networks), asked.days)
     try:
-        wish.check()
+        token_request.check()
     except WarpError as failure:
         raise HttpError(400, failure.message, code=failure.code) from failure
     token, text = await credentials.work(
-        lambda: make_token(credentials.tokens, wish, request.who.user)
+        lambda: make_token(credentials.tokens, token_request, request.who.user)
     )
     about = {"id": token.id, "name": token.user, "role": token.role}
     credentials.log.info("token made", **about, by=request.who.user)

@@ -77,7 +77,7 @@ class NamespaceDumper:
             read_device,
         )
         self._foreign: dict[Key, str] = {}
-        self._told: set[Key] = set()
+        self._warned: set[Key] = set()
         self._duplicates = 0
         self._traffic: dict[Key, PeerTraffic] = {}
         self._objects: list[KernelObject] = []
@@ -206,8 +206,8 @@ class NamespaceDumper:
             self._traffic[item.key] = reading.traffic
         if not reading.family:
             self._objects.append(item)
-        elif not reading.odd and item.key not in self._told:
-            self._told.add(item.key)
+        elif not reading.odd and item.key not in self._warned:
+            self._warned.add(item.key)
             self._objects.append(item)
         else:
             self._duplicates += 1

@@ -152,13 +152,13 @@ def _translated(context: Any, name: Name, rules: list[dict[str, Any]]) -> Iterat
     """
     texts = _texts(context, name)
     for rule in rules:
-        told = dict[str, dict[str, Any]]()
+        by_name = dict[str, dict[str, Any]]()
         for match in _untold(rule):
             pattern, left = _READ_AS[match["name"]]
             found = pattern.search(texts.get(rule.get("handle", 0), ""))
             if found is not None:
-                told[match["name"]] = _match(left, found)
-        yield {**rule, "expr": [told.get(_xt_name(each), each) for each in rule["expr"]]}
+                by_name[match["name"]] = _match(left, found)
+        yield {**rule, "expr": [by_name.get(_xt_name(each), each) for each in rule["expr"]]}
 
 
 def _match(left: dict[str, Any], found: re.Match[str]) -> dict[str, Any]:

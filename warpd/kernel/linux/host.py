@@ -468,9 +468,11 @@ def _exit(row: LinkRow) -> EgressLink:
 
 def _ra_links(look: RootLook, fenced: bool) -> tuple[str, ...]:
     rows = [row for row in look.links if row.name not in KERNEL_NAMES and not _looks_ours(row)]
-    told = {"1", "2"} if fenced else {"1"}
+    enabled_values = {"1", "2"} if fenced else {"1"}
     return tuple(
-        sorted(row.name for row in rows if row.setting(socket.AF_INET6, "accept_ra") in told)
+        sorted(
+            row.name for row in rows if row.setting(socket.AF_INET6, "accept_ra") in enabled_values
+        )
     )
 
 

@@ -192,9 +192,9 @@ def _keys(options: Raw, ethertype: int) -> Keys | None:
     destination = _prefix(options)
     keys = (mac, vlan_id, behind, protocol, icmp_type, destination)
     again = TcFilter(1, "pass", "", ethertype, *keys)
-    told = {kind: raw for kind, raw in options.items() if kind not in FLOWER_IGNORED}
+    present = {kind: raw for kind, raw in options.items() if kind not in FLOWER_IGNORED}
     written = {kind: raw for kind, raw in _flower_keys(again) if kind not in FLOWER_IGNORED}
-    return keys if told == written else None
+    return keys if present == written else None
 
 
 def _mac(address: bytes | None, mask: bytes) -> str:

@@ -654,11 +654,11 @@ def settings(host: Host, six: bool) -> list[KernelObject]:
     # A forwarding host ignores router advertisements unless accept_ra is 2, and would lose its
     # routes from them. So this is set on every link before forwarding is turned on. If forwarding
     # was on already, the operator decides about accept_ra.
-    told: list[KernelObject] = []
+    accept_ra: list[KernelObject] = []
     if host.fence6:
         paths = (f"net/ipv6/conf/{name}/accept_ra" for name in host.ra_links)
-        told = [Sysctl(ROOT, path, "2", restore="1") for path in paths]
-    after = tuple(item.key for item in told)
+        accept_ra = [Sysctl(ROOT, path, "2", restore="1") for path in paths]
+    after = tuple(item.key for item in accept_ra)
     restore = "0" if host.fence6 else None
     value = FORWARDING6_BY_US if host.fence6 else FORWARDING6_BY_OTHERS
-    return [*out, *told, Sysctl(ROOT, FORWARDING6, value, restore=restore, after=after)]
+    return [*out, *accept_ra, Sysctl(ROOT, FORWARDING6, value, restore=restore, after=after)]

@@ -28,7 +28,7 @@ from warpd.daemon.http.server import Server
 from warpd.daemon.loop import answer_of, as_error
 from warpd.daemon.mailbox import Request
 from warpd.service import queries
-from warpd.store.tokens import SESSION_S, TokenKind, Wish
+from warpd.store.tokens import SESSION_S, TokenKind, TokenSpec
 
 
 class Gateway:
@@ -83,8 +83,10 @@ class Gateway:
 
     def become(self, role: str, *networks: str) -> None:
         """Whoever asks from now on has a token of this role, for these networks or all."""
-        wish = Wish(TokenKind.TOKEN, f"{role}-bot", role, networks or ("*",), "", "test", SESSION_S)
-        self.token = self.credentials.tokens.make(wish)[1]
+        spec = TokenSpec(
+            TokenKind.TOKEN, f"{role}-bot", role, networks or ("*",), "", "test", SESSION_S
+        )
+        self.token = self.credentials.tokens.make(spec)[1]
 
     @property
     def everything(self) -> tuple[dict[str, tuple[bytes, int]], dict[Any, Any], int]:

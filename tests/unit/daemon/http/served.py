@@ -23,7 +23,7 @@ from warpd.kernel.api import Dump
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import PeerTraffic
 from warpd.service import users
-from warpd.store.tokens import SESSION_S, TokenKind, Wish
+from warpd.store.tokens import SESSION_S, TokenKind, TokenSpec
 
 OUTER = "198.51.100.77"  # where every endpoint connects from
 PASSWORD = "correct horse battery"
@@ -118,8 +118,8 @@ class Served:
     def token(self, role: str, *networks: str, kind: TokenKind = TokenKind.TOKEN) -> str:
         """A token of this role; of the whole gateway where no networks are named."""
         named = networks or ("*",)
-        wish = Wish(kind, f"{role}-bot", role, named, "", "test", SESSION_S)
-        return self.credentials.tokens.make(wish)[1]
+        spec = TokenSpec(kind, f"{role}-bot", role, named, "", "test", SESSION_S)
+        return self.credentials.tokens.make(spec)[1]
 
     def add_users(self, *people: users.User) -> None:
         rows = {

@@ -17,7 +17,7 @@ from warpd.daemon.http.messages import BODY_MAX
 from warpd.service import candidates, edits
 from warpd.service.candidates import Candidate, Touched
 from warpd.service.edits import OPERATIONS, Draft
-from warpd.store.atomic_file import told
+from warpd.store.atomic_file import translate_oserror
 
 TEXT = """\
 version: 1
@@ -506,7 +506,7 @@ def test_a_file_that_cannot_be_written_leaves_everything_as_it_was(
 
     def full(draft: Draft) -> None:
         if draft.file.name == "warp.yaml":
-            with told(draft.file):
+            with translate_oserror(draft.file):
                 raise OSError(28, "No space left on device")
         written(draft)
 

@@ -13,7 +13,7 @@ from tests.unit.daemon.http.gateway import Gateway, served
 from tests.unit.daemon.http.served import Line
 from warpd.daemon.http import credentials
 from warpd.store.export_log import FILE
-from warpd.store.tokens import SESSION_S, TokenKind, Wish
+from warpd.store.tokens import SESSION_S, TokenKind, TokenSpec
 
 TEXT = """\
 version: 1
@@ -112,8 +112,8 @@ def test_who_may(gateway: Gateway, role: str, networks: tuple[str, ...], status:
 def test_a_session_that_signed_in_long_ago_proves_again_who_it_is(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wish = Wish(TokenKind.SESSION, "anna", "admin", ("*",), "", "test", SESSION_S)
-    gateway.token = gateway.credentials.tokens.make(wish)[1]
+    spec = TokenSpec(TokenKind.SESSION, "anna", "admin", ("*",), "", "test", SESSION_S)
+    gateway.token = gateway.credentials.tokens.make(spec)[1]
     assert gateway.post("/v1/exports", ASKED)[0] == 200
     monkeypatch.setattr(credentials, "is_fresh", lambda _identity, _now: False)
     status, body = gateway.post("/v1/exports", ASKED)

@@ -22,7 +22,7 @@ networks:
   corp: {type: l3vpn-gateway, endpoints: {lap: {type: mobile}}}
   lan: {type: l2-mesh, endpoints: {a: {type: cpe}}}
 """
-WISH = ExportRequest("corp", "lap", "wg-quick", None)
+REQUEST = ExportRequest("corp", "lap", "wg-quick", None)
 LIFE_S = 900.0
 
 
@@ -115,14 +115,14 @@ def test_who_may_make_one(
 def test_a_link_is_over_in_time_and_their_number_is_bounded() -> None:
     now = 0.0
     links = Links(lambda: now)
-    secrets = [links.make(WISH, "anna", LIFE_S, "")[1] for _ in range(LINKS_MAX)]
+    secrets = [links.make(REQUEST, "anna", LIFE_S, "")[1] for _ in range(LINKS_MAX)]
     assert len(set(secrets)) == LINKS_MAX
     with pytest.raises(HttpError, match="links"):
-        links.make(WISH, "anna", LIFE_S, "")
+        links.make(REQUEST, "anna", LIFE_S, "")
     now = LIFE_S - 1
     assert links.take(secrets[0], "") is not None
     now = LIFE_S
     assert links.take(secrets[1], "") is None
-    name = links.make(WISH, "anna", LIFE_S, "")[0].id
+    name = links.make(REQUEST, "anna", LIFE_S, "")[0].id
     assert links.end(name, Identity("x", ROLES["admin"], ("lan",))) is None
     assert links.end(name, Identity("x", ROLES["admin"])) is not None

@@ -231,22 +231,22 @@ def test_an_old_sign_in_is_renewed_by_the_password(
 ) -> None:
     gateway.add_users(replace(ANNA, role="admin", networks=("*",)))
     token = sign_in(gateway).json["token"]
-    wish = {"name": "ci", "role": "viewer"}
-    assert gateway.ask("POST", "/v1/tokens", token, wish).status == 200
+    body = {"name": "ci", "role": "viewer"}
+    assert gateway.ask("POST", "/v1/tokens", token, body).status == 200
 
     aged = {
         name: replace(item, signed_in_s=item.signed_in_s - FRESH_S)
         for name, item in gateway.credentials.tokens.tokens().items()
     }
     gateway.credentials.tokens.change(lambda tokens: tokens.update(aged))
-    for path, body in (("/v1/tokens", wish), ("/v1/rollback", {"to": 1})):
-        answer = gateway.ask("POST", path, token, body)
+    for path, data in (("/v1/tokens", body), ("/v1/rollback", {"to": 1})):
+        answer = gateway.ask("POST", path, token, data)
         assert (answer.status, answer.json["code"]) == (403, "step-up")
     path = "/v1/session/step-up"
     assert gateway.ask("POST", path, token, {"password": "wrong"}).status == 401
-    assert gateway.ask("POST", "/v1/tokens", token, wish).status == 403
+    assert gateway.ask("POST", "/v1/tokens", token, body).status == 403
     assert gateway.ask("POST", path, token, {"password": PASSWORD}).status == 200
-    assert gateway.ask("POST", "/v1/tokens", token, wish).status == 200
+    assert gateway.ask("POST", "/v1/tokens", token, body).status == 200
     assert gateway.ask("POST", path, token, {"login": login_code(gateway, None)}).status == 401
     other = replace(ANNA, role="admin", networks=("*",))
     assert gateway.ask("POST", path, token, {"login": login_code(gateway, other)}).status == 200
@@ -283,7 +283,7 @@ def test_tokens_and_sessions_of_others_are_listed_and_ended(gateway: Served) -> 
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "body",
     [
         {"name": "ci"},
         {"name": "ci", "role": "root"},
@@ -295,9 +295,9 @@ def test_tokens_and_sessions_of_others_are_listed_and_ended(gateway: Served) -> 
         {"name": "ci", "role": "viewer", "id": "00000000"},
     ],
 )
-def test_a_token_that_makes_no_sense_is_not_made(gateway: Served, wish: dict[str, object]) -> None:
+def test_a_token_that_makes_no_sense_is_not_made(gateway: Served, body: dict[str, object]) -> None:
     before = len(gateway.credentials.tokens.tokens())
-    answer = gateway.ask("POST", "/v1/tokens", body=wish)
+    answer = gateway.ask("POST", "/v1/tokens", body=body)
     assert answer.status == 400
     assert len(gateway.credentials.tokens.tokens()) == before
 

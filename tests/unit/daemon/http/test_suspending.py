@@ -25,8 +25,8 @@ def test_the_help_desk_takes_an_endpoint_out_and_gives_it_back(gateway: Served) 
     assert answer.json["suspended"]["by"].startswith("helpdesk-bot (token ")
     row = gateway.ask("GET", f"/v1/endpoints/{name}", token).json
     assert row["state"] == "suspended" and not row["in_kernel"]
-    wish = {"endpoint": name, "reason": "new phone"}
-    refused = gateway.ask("POST", "/v1/exports", token, wish)
+    body = {"endpoint": name, "reason": "new phone"}
+    refused = gateway.ask("POST", "/v1/exports", token, body)
     assert (refused.status, refused.json["code"]) == (422, "suspended")
     found = gateway.ask("GET", "/v1/suspensions", token).json["suspensions"]
     assert [(item["network"], item["endpoint"], item["reason"]) for item in found] == [
