@@ -150,7 +150,7 @@ def test_what_is_removed_is_gone_and_comes_again(
         if kind.cls not in NEVER_WANTED:
             assert sent(kernel, Action.DELETE, item) is None, item.key
         there = observe(kernel).state.get(item.key) is not None
-        assert there == rules.stays(item), item.key
+        assert there == rules.is_permanent(item), item.key
         again = errno_of(sent(kernel, Action.DELETE, item))
         assert again == (0 if there else rules.absent), item.key
         if kind.cls not in NEVER_WANTED:

@@ -35,8 +35,8 @@ def touched(old: str, new: str) -> tuple[int, int]:
 
 
 def sound(layout: Layout) -> None:
-    text, flaws = read_text(layout.text.encode())
-    assert not flaws and not read_tree(text).flaws, read_tree(text).flaws
+    text, problems = read_text(layout.text.encode())
+    assert not problems and not read_tree(text).problems, read_tree(text).problems
 
 
 def endpoints(text: str, network: str) -> list[str]:
@@ -156,7 +156,7 @@ def test_a_mangled_file_is_edited_exactly_or_refused(capsys: pytest.CaptureFixtu
     for turn in range(1000):
         text = mangled(chance)
         read = read_tree(text)
-        networks = read.value.get("networks") if read.value and not read.flaws else None
+        networks = read.value.get("networks") if read.value and not read.problems else None
         for network in networks if isinstance(networks, dict) else ():
             try:
                 new = add_endpoints(text, network, {"new-one": NEW})

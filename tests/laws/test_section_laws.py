@@ -126,9 +126,9 @@ def test_piece_by_piece_is_as_a_whole(start: int, capsys: pytest.CaptureFixture[
                 continue
             pieces, whole = read_sections(each, remembering(known)), read_tree(each)
             if pieces is None:
-                unsound += bool(whole.flaws)
+                unsound += bool(whole.problems)
                 continue
-            assert not whole.flaws and whole.value is not None, each
+            assert not whole.problems and whole.value is not None, each
             assert list(places(pieces.value)) == list(places(whole.value)), each
             in_pieces += 1
     with capsys.disabled():

@@ -112,7 +112,7 @@ MUTANTS = (
     Mutant(
         "the fence is a part of the ruleset alone",
         SECOND,
-        (Edit("warpd.networks.firewall.root:settings", "out += _fenced(host, six)", None),),
+        (Edit("warpd.networks.firewall.root:settings", "out += _fenced(host, has_ipv6)", None),),
     ),
     Mutant(
         "what is accepted bears no bit",
@@ -958,7 +958,7 @@ MUTANTS = (
         GUARDS,
         (
             Edit(
-                "warpd.networks.firewall.root:_by_a_way",
+                "warpd.networks.firewall.root:_permitted_links",
                 "match(together(*pair), f'@uplinks{version}')",
                 None,
             ),
@@ -969,7 +969,7 @@ MUTANTS = (
         GUARDS,
         (
             Edit(
-                "warpd.networks.firewall.root:_ways",
+                "warpd.networks.firewall.root:_egress_sets",
                 "{f'{iface}{JOINT}{link}' for iface, link, own in uplinks if own == version}",
                 "{f'{iface}{JOINT}{link}' for iface, link, own in uplinks}",
             ),
@@ -989,7 +989,7 @@ MUTANTS = (
     Mutant(
         "a way to what a network may reach leads everywhere",
         GUARDS,
-        (Edit("warpd.networks.firewall.root:_by_a_way", "'daddr'", "'saddr'"),),
+        (Edit("warpd.networks.firewall.root:_permitted_links", "'daddr'", "'saddr'"),),
     ),
     Mutant(
         "the rate of an endpoint is not limited",
@@ -1539,7 +1539,7 @@ else:
         (
             Edit(
                 "warpd.daemon.desired_state:DesiredState._read_if_changed",
-                "take_back_half(self._session)",
+                "undo_partial_write(self._session)",
                 "None",
             ),
         ),

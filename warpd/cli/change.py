@@ -36,7 +36,7 @@ from warpd.service import client
 from warpd.service.commitment import Applied, commit, has_devices, last_applied, refuse_lost_state
 from warpd.service.conditions import from_json
 from warpd.service.history import History
-from warpd.service.queries import await_confirmation, planned, refuse_stale, way_back
+from warpd.service.queries import await_confirmation, planned, refuse_stale, rollback_target
 from warpd.service.rollback import seconds_of
 from warpd.service.views.overview import Side, overview
 from warpd.service.views.render import (
@@ -316,7 +316,7 @@ def _commit_and_run(
 ) -> None:
     """Record the intent, start the timer of an unconfirmed apply, and apply."""
     previous, by = _last_applied(session), _who()
-    back_to = way_back(session, kernel, request.within_s)
+    back_to = rollback_target(session, kernel, request.within_s)
     done = commit(History(session), read, by, kernel, lambda: previous, obstacle)
     found = planned_run(kernel, done.target)
     intent_before = previous.read.intent if previous is not None else None
@@ -388,7 +388,7 @@ def _agree_to(data: dict[str, Any], request: ApplyRequest) -> None:
         WarpError: the operator declines, or nobody can be asked.
     """
     if data["risks"] or (request.saved is None and data["changes"]):
-        agree("Apply?", request.form, [risk["message"] for risk in data["risks"]])
+        require_consent("Apply?", request.form, [risk["message"] for risk in data["risks"]])
 
 
 def _refuse_invalid(data: Mapping[str, Any]) -> None:
@@ -436,7 +436,7 @@ def _agreed_plan(session: Session, request: ApplyRequest) -> Agreement:
     data = described(session, target, found, read)
     if data["changes"] or read.risks:
         output.note(plan_text(data, output.paint(sys.stderr), request.verbose))
-        agree("Apply?", request.form, [item.message for item in read.risks])
+        require_consent("Apply?", request.form, [item.message for item in read.risks])
     risks = frozenset(item.message for item in read.risks)
     return Agreement(digest(found.plan.steps), risks)
 
@@ -451,11 +451,11 @@ def _agreed_risks(session: Session, form: Format) -> frozenset[str]:
     for item in read.risks:
         output.note(f"{output.paint(sys.stderr)('risk', '31')}: {item.message}\nhint: {item.hint}")
     if read.risks:
-        agree("Apply nevertheless?", form, [item.message for item in read.risks])
+        require_consent("Apply nevertheless?", form, [item.message for item in read.risks])
     return frozenset(item.message for item in read.risks)
 
 
-def agree(question: str, form: Format, risks: Sequence[str] = ()) -> None:
+def require_consent(question: str, form: Format, risks: Sequence[str] = ()) -> None:
     """Ask the operator a question.
 
     Raises:
@@ -494,7 +494,7 @@ def destroy(
             shown = {**data, **plan_json(found.plan, (), data["overview"])}
             output.note(plan_text(shown, output.paint(sys.stderr), verbose))
         if not yes and data["changes"]:
-            agree("Remove all this?", form)
+            require_consent("Remove all this?", form)
         with contextlib.suppress(WarpError):
             History(session).clear_pending()  # nothing is left that a timer should undo
         _run(kernel, found, lambda: removal(kernel, group), data, form, verbose)

@@ -10,7 +10,7 @@ import typer
 from warpd.cli import asking, output
 from warpd.cli.app import Output, app
 from warpd.cli.conditions import first_lines
-from warpd.cli.inspect import see
+from warpd.cli.inspect import load_and_observe
 from warpd.cli.names import EndpointName, endpoint_names
 from warpd.cli.output import Format
 from warpd.service.explain import Protocol
@@ -56,7 +56,7 @@ def _asked(session: Session, way: ExplainRequest) -> dict[str, Any]:
 
 
 def _explained(session: Session, way: ExplainRequest) -> dict[str, Any]:
-    seen = see(session)
+    seen = load_and_observe(session)
     with live_kernel() as kernel:
         return {**explained(kernel, seen.target, seen.found, way), "conditions": seen.rows()}
 

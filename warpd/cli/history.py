@@ -10,7 +10,7 @@ import typer
 
 from warpd.cli import asking, output
 from warpd.cli.app import Output, app
-from warpd.cli.change import Verbose, Yes, agree, signals
+from warpd.cli.change import Verbose, Yes, require_consent, signals
 from warpd.cli.conditions import conditions_now, intent_lines
 from warpd.cli.names import numbers
 from warpd.cli.output import Format
@@ -25,7 +25,7 @@ from warpd.service.rollback import LOCK_PATIENCE_S, rollback_number, undo, undo_
 from warpd.service.views.render import (
     VERSION,
     Paint,
-    outlook_lines,
+    client_impact_lines,
     row_lines,
     step_json,
     step_text,
@@ -80,7 +80,7 @@ def rollback(
     if number and form is Format.text:
         output.note(_rollback_text(_entry(session, number), output.paint(sys.stderr)))
     if to is not None and not yes:
-        agree("Go back?", form)
+        require_consent("Go back?", form)
     data = _rolled_back(session, to, files, verbose)
     output.emit(data, _undone_text(data), form)
     raise typer.Exit(_exit_code(data))
@@ -126,7 +126,7 @@ def _rollback_text(entry: Mapping[str, Any], paint: Paint) -> str:
     lines = [
         f"Going back to number {entry['number']}, applied at {entry['time']} by {entry['by']}:"
     ]
-    lines += outlook_lines({"risks": entry.get("risks") or []}, paint)
+    lines += client_impact_lines({"risks": entry.get("risks") or []}, paint)
     rows = row_lines(entry.get("overview") or [], paint)
     return "\n".join([*lines, *(rows or [entry["diff"] or "(nothing changes)"])])
 

@@ -102,7 +102,7 @@ class Inspection:
         return [item.as_json() for item in self.conditions]
 
 
-def see(session: Session) -> Inspection:
+def load_and_observe(session: Session) -> Inspection:
     """Observe the gateway, whatever state YAML, state folder and daemon are in.
 
     Raises:
@@ -260,7 +260,7 @@ def _only(data: dict[str, Any], network: str | None) -> dict[str, Any]:
 def _status(session: Session) -> dict[str, Any]:
     if asking.through_daemon():
         return asking.DaemonGateway(session).status()
-    seen = see(session)
+    seen = load_and_observe(session)
     data = status_data(session, seen.read, seen.target, seen.found)
     data |= {"conditions": seen.rows(), "daemon": seen.daemon}
     codes = {item.code for item in seen.conditions}
@@ -505,7 +505,7 @@ def exec_(
     if shutil.which(command[0]) is None:
         raise WarpError(f"there is no program {command[0]}", who="operator")
     try:
-        namespaces.stay(
+        namespaces.enter_permanently(
             os.open(namespaces.path_of(naming.namespace(vcid)), os.O_RDONLY | os.O_CLOEXEC)
         )
     except FileNotFoundError:

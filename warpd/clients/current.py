@@ -69,7 +69,7 @@ def current_digest(target: Target, host: Host, network: str, endpoint: str) -> s
         return ""
 
 
-def known_as(target: Target, network: str, endpoint: str) -> tuple[str, str]:
+def identity(target: Target, network: str, endpoint: str) -> tuple[str, str]:
     """Return the network and endpoint names under which the store keeps the config versions."""
     return target.allocations.networks[network].first_names(network, endpoint) or (
         network,
@@ -86,7 +86,7 @@ def stale_configs(target: Target, host: Host, delivered: Mapping[str, str]) -> l
     out = []
     for network, own in sorted(target.intent.networks.items()) if delivered else ():
         for name in sorted(own.endpoints):
-            had = delivered.get("/".join(known_as(target, network, name)))
+            had = delivered.get("/".join(identity(target, network, name)))
             now = current_digest(target, host, network, name) if had is not None else ""
             if now and now != had:
                 out.append(f"{network}/{name}")

@@ -25,7 +25,7 @@ from warpd.intent.model import Intent
 from warpd.kernel.api import Kernel
 from warpd.keys.files import key_files_named
 from warpd.reconcile.engine import Target
-from warpd.service.candidates import removes_most, take_back_half
+from warpd.service.candidates import removes_most, undo_partial_write
 from warpd.service.commitment import Applied, Commitment, as_error, commit, target_again
 from warpd.service.history import NOTHING, PENDING, History, Pending, files_digest, files_of
 from warpd.service.recovery import unnamed
@@ -163,7 +163,7 @@ class DesiredState:
             return False
 
     def _read_if_changed(self, request: PassRequest) -> bool:
-        take_back_half(self._session)
+        undo_partial_write(self._session)
         now = self._fingerprints()
         self.files_seen = now[0]
         if not self._must_read(request, now):
@@ -334,7 +334,7 @@ class DesiredState:
 
     def _follow_time(self) -> bool:
         """An endpoint may expire, or its suspension begin or end, while no file changes."""
-        for ended in self.suspensions.take_over():
+        for ended in self.suspensions.pop_expired():
             self._report.suspension_over(ended, self._name_of(ended))
         if self._obstacle is None:
             self.suspensions.settle()

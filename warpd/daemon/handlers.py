@@ -41,9 +41,9 @@ from warpd.service.queries import (
     not_valid,
     planned,
     refuse_stale,
+    rollback_target,
     split_name,
     validated,
-    way_back,
 )
 from warpd.service.restored_files import undone_with_files
 from warpd.service.rollback import undo, within
@@ -188,7 +188,7 @@ def _applied(
     session, kernel = reconciler.session, reconciler.kernel
     before, by = intent_in_force(session), str(arguments.get("by", "warpd (asked)"))
     within_s = within(arguments["confirm_within_s"]) if "confirm_within_s" in arguments else 0
-    back_to = way_back(session, kernel, within_s)
+    back_to = rollback_target(session, kernel, within_s)
     history = reconciler.desired.history
     mark = history.mark() if drafts else None
     done = commit(history, read, by, kernel, reconciler.applied, obstacle)

@@ -23,7 +23,7 @@ SAMPLES_MAX: Final = 288  # a day of them
 # Of all samples together: 100 networks take 0.7 MiB for a day. Where it is not enough for a day,
 # the oldest samples go.
 BYTES_MAX: Final = 2 * 1024 * 1024
-FIGURES: Final = 3  # of a network: bytes received, bytes sent, connected endpoints
+COUNTERS: Final = 3  # of a network: bytes received, bytes sent, connected endpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +49,22 @@ class Sample:
     - `began_s`: when, in seconds since the epoch.
     - `seconds`: how long, by a clock that never goes back.
     - `names`: the networks; the tuple is shared by the samples that have the same.
-    - `figures`: `FIGURES` numbers of each network, in their order.
+    - `counters`: `COUNTERS` numbers of each network, in their order.
     """
 
     began_s: float
     seconds: float
     names: tuple[str, ...]
-    figures: array[int]
+    counters: array[int]
 
     def sum_of(self, places: Iterable[int]) -> NetworkSample:
         """Of the networks in these places of `names`."""
         received = sent = connected = 0
         for place in places:
-            first = place * FIGURES
-            received += self.figures[first]
-            sent += self.figures[first + 1]
-            connected += self.figures[first + 2]
+            first = place * COUNTERS
+            received += self.counters[first]
+            sent += self.counters[first + 1]
+            connected += self.counters[first + 2]
         return NetworkSample(received, sent, connected)
 
 
@@ -137,10 +137,10 @@ class Sampler:
         return last.names if last is not None and last.names == names else names
 
     def _keep_within(self, bytes_max: int) -> None:
-        size = sum(len(sample.figures) * sample.figures.itemsize for sample in self._full)
+        size = sum(len(sample.counters) * sample.counters.itemsize for sample in self._full)
         while size > bytes_max:
             oldest = self._full.popleft()
-            size -= len(oldest.figures) * oldest.figures.itemsize
+            size -= len(oldest.counters) * oldest.counters.itemsize
 
 
 def _counted(
@@ -180,7 +180,7 @@ def _joined(sample: Sample, found: Mapping[str, NetworkSample]) -> dict[str, Net
 
 
 def _packed(rows: Iterable[NetworkSample]) -> array[int]:
-    figures = array("Q")
+    counters = array("Q")
     for row in rows:
-        figures.extend((row.received, row.sent, row.connected))
-    return figures
+        counters.extend((row.received, row.sent, row.connected))
+    return counters

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from warpd.clients.current import current_digest, known_as, public_host
+from warpd.clients.current import current_digest, identity, public_host
 from warpd.daemon.mailbox import Mailbox
 from warpd.errors import WarpError
 from warpd.kernel.state import Host
@@ -76,7 +76,7 @@ def _stale(target: Target, host: Host, delivered: Mapping[str, str]) -> Iterator
     """Yield the network of each endpoint whose device has another config than it needs."""
     for network, body in target.intent.networks.items() if delivered else ():
         for name in body.endpoints:
-            digest = delivered.get("/".join(known_as(target, network, name)))
+            digest = delivered.get("/".join(identity(target, network, name)))
             if digest is None:
                 continue
             needed = current_digest(target, host, network, name)

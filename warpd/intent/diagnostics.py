@@ -33,11 +33,11 @@ _STEP = re.compile(r"\[(\d+)\]|([^.\[]+)")
 _AT_KEY: Final = frozenset({"unknown-key", "name", "duplicate-key"})
 
 
-def without_repeats(findings: Iterable[Finding], told: Iterable[Finding]) -> Iterator[Finding]:
-    """Leave out type errors of values for which `told` has a finding already."""
-    flawed = {finding.path for finding in told}
+def without_repeats(findings: Iterable[Finding], reported: Iterable[Finding]) -> Iterator[Finding]:
+    """Leave out type errors of values for which `reported` has a finding already."""
+    paths = {finding.path for finding in reported}
     for finding in findings:
-        if finding.code != "type" or finding.path not in flawed:
+        if finding.code != "type" or finding.path not in paths:
             yield finding
 
 
@@ -91,14 +91,14 @@ def marker(line: int, source: Source) -> Finding:
     return Finding("merge-conflict", "", text, hint, "error", where_of(source, (line - 1, 0)))
 
 
-def syntax_problem(flaw: SyntaxProblem, source: Source) -> Finding:
+def syntax_problem(problem: SyntaxProblem, source: Source) -> Finding:
     return Finding(
-        flaw.code,
-        path_of(flaw.path),
-        masked(flaw.message),
-        flaw.hint,
+        problem.code,
+        path_of(problem.path),
+        masked(problem.message),
+        problem.hint,
         "error",
-        where_of(source, flaw.at),
+        where_of(source, problem.at),
     )
 
 
@@ -113,7 +113,7 @@ def misplaced_key(key: str, source: Source, root: Branch) -> Finding:
 
 
 def network_twice(name: str, source: Source, at: Mark, first: Source) -> Finding:
-    there = mark_of(first.value, ("networks", name), True)
+    there = position_of(first.value, ("networks", name), True)
     message = (
         f"this network is defined twice: here and in {first.file}:{there[0] + 1}:{there[1] + 1}"
     )
@@ -296,20 +296,20 @@ def placed(
     files = tuple(sources)
     index = owners.get(str(loc[1]), 0) if len(loc) > 1 and loc[0] == "networks" else 0
     source = files[index]
-    at = mark_of(source.value, loc, finding.code in _AT_KEY)
+    at = position_of(source.value, loc, finding.code in _AT_KEY)
     return dataclasses.replace(finding, where=where_of(source, at))
 
 
-def mark_of(value: Any, loc: Loc, at_key: bool) -> Mark:
+def position_of(value: Any, loc: Loc, prefers_key: bool) -> Mark:
     """Return the position of a value.
 
     A scalar is shown where it stands, a mapping or a list at its key, and an absent value at what
-    should contain it. With `at_key` a scalar is shown at its key as well.
+    should contain it. With `prefers_key` a scalar is shown at its key as well.
     """
     mark: Mark = getattr(value, "at", (0, 0))
     shift = 0  # lines by which a section has moved since its positions were read
     for depth, step in enumerate(loc, 1):
-        found = _step_into(value, step, at_key and depth == len(loc))
+        found = _step_into(value, step, prefers_key and depth == len(loc))
         if found is None:
             return mark
         value, (line, column), moved = found
@@ -318,7 +318,7 @@ def mark_of(value: Any, loc: Loc, at_key: bool) -> Mark:
     return mark
 
 
-def _step_into(value: Any, step: str | int, at_key: bool) -> tuple[Any, Mark, int] | None:
+def _step_into(value: Any, step: str | int, prefers_key: bool) -> tuple[Any, Mark, int] | None:
     """Return the value one step deeper, its position, and by how many lines what is in it moved.
 
     None where the step leads to nothing.
@@ -332,7 +332,7 @@ def _step_into(value: Any, step: str | int, at_key: bool) -> tuple[Any, Mark, in
     if isinstance(inner, NetworkSection):
         inner = inner.value
     is_scalar = inner is not None and not isinstance(inner, Branch | PositionedList)
-    position = value.values_at[name] if is_scalar and not at_key else value.keys_at[name]
+    position = value.values_at[name] if is_scalar and not prefers_key else value.keys_at[name]
     return inner, position, value.shifts.get(name, 0)
 
 

@@ -246,8 +246,8 @@ def read_file(
         hidden: why findings must not quote it; "" where they may.
         read_one: reads the lines of one network; by default `read_network`.
     """
-    text, flaws = read_text(content)
-    sections = read_sections(text, read_one or read_network) if not flaws else None
+    text, problems = read_text(content)
+    sections = read_sections(text, read_one or read_network) if not problems else None
     if sections is not None:
         return Source(str(file), content, sections.value, True, hidden), ()
     source, findings = read_source(file, content)
@@ -272,18 +272,18 @@ def read_source(file: Path, raw: bytes) -> tuple[Source, list[Finding]]:
     Returns:
         The document with the place of every value, and the problems of its encoding and syntax.
     """
-    text, flaws = read_text(raw)
-    if flaws:
+    text, problems = read_text(raw)
+    if problems:
         source = Source(str(file), raw)
-        return source, [syntax_problem(flaw, source) for flaw in flaws]
+        return source, [syntax_problem(problem, source) for problem in problems]
     open_merges = conflicts(text)
     if open_merges:
         source = Source(str(file), raw)
         return source, [conflict(found, source) for found in open_merges]
     read = read_tree(text)
     source = Source(str(file), raw, read.value)
-    left = [marker(line, source) for line in markers(text)] if read.flaws else []
-    return source, left or [syntax_problem(flaw, source) for flaw in read.flaws]
+    left = [marker(line, source) for line in markers(text)] if read.problems else []
+    return source, left or [syntax_problem(problem, source) for problem in read.problems]
 
 
 def _joined(sources: list[Source]) -> tuple[dict[str, Any], dict[str, int], list[Finding]]:

@@ -36,7 +36,7 @@ class ExistenceRules(Generic[Item]):
         """A further errno with which the kernel refuses to make `item`; 0 for none."""
         return 0
 
-    def stays(self, item: Item) -> bool:
+    def is_permanent(self, item: Item) -> bool:
         """Whether its removal changes nothing, since it is there as long as its container."""
         return False
 
@@ -44,16 +44,14 @@ class ExistenceRules(Generic[Item]):
         """Whether writing it leaves no object behind."""
         return False
 
-    def written_along(
-        self, item: Item, created: bool, existing: Existing
-    ) -> Iterable[KernelObject]:
+    def also_written(self, item: Item, created: bool, existing: Existing) -> Iterable[KernelObject]:
         """Other objects that appear or change when `item` is written.
 
         `created` says that it was not there before, or was rebuilt.
         """
         return ()
 
-    def lost_with(self, item: Item, removed: KernelObject, released: Collection[Key]) -> bool:
+    def removed_with(self, item: Item, removed: KernelObject, released: Collection[Key]) -> bool:
         """Whether the kernel takes `item` away when `removed` goes.
 
         `released` holds the ports that stay while `removed`, their VRF or bridge, goes.

@@ -342,7 +342,7 @@ class Host:
     - `exits`: the uplink, and other links by which a network may leave.
     - `uplinks4`, `uplinks6`: links by which what is meant for the internet may leave; several for a
       multipath route.
-    - `ways`: of the ranges that were asked for, in their order.
+    - `range_routes`: of the ranges that were asked for, in their order.
     - `elsewhere`: IP versions whose default route leads over another link than the one that is
       named as uplink; `steered` are those of them that the uplink can carry, as it has an address.
     - `diverted`: where an uplink is named, routes of the host that are longer than a default route
@@ -381,7 +381,7 @@ class Host:
     exits: tuple[EgressLink, ...] = ()
     uplinks4: tuple[str, ...] = ()
     uplinks6: tuple[str, ...] = ()
-    ways: tuple[RangeRoute, ...] = ()
+    range_routes: tuple[RangeRoute, ...] = ()
     elsewhere: tuple[int, ...] = ()
     steered: tuple[int, ...] = ()
     diverted: tuple[DivertingRoute, ...] = ()

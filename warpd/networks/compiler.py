@@ -234,8 +234,8 @@ def _facts_for(network: Network, settings: Gateway, facts: Host) -> Host:
     network changes nothing for the others.
     """
     own = _destinations(network, settings)
-    ways = tuple(way for way in facts.ways if way.target in own)
-    return dataclasses.replace(facts, ways=ways)
+    range_routes = tuple(one for one in facts.range_routes if one.target in own)
+    return dataclasses.replace(facts, range_routes=range_routes)
 
 
 def _inputs(

@@ -70,7 +70,7 @@ def _guard(fence: Host, host: Host, members: Sequence[Member], gateway: Gateway)
         guarded_ifaces=list(_each(part.guarded_ifaces for part in contributions)),
         port_blocks=list(_each(part.port_blocks for part in contributions)),
         uplinks=list(_uplinks(host, members)),
-        ways=list(_ways(members)),
+        egress_routes=list(_egress_routes(members)),
     )
 
 
@@ -121,7 +121,7 @@ def _uplinks(host: Host, members: Iterable[Member]) -> Iterator[tuple[str, str, 
                     yield (iface, link, version)
 
 
-def _ways(members: Iterable[Member]) -> Iterator[tuple[str, str, Range]]:
+def _egress_routes(members: Iterable[Member]) -> Iterator[tuple[str, str, Range]]:
     """The other links by which a network's packets may leave: (guarded interface, link, towards
     which range).
     """
@@ -136,11 +136,11 @@ def _exits(network: ResolvedNetwork) -> Iterator[tuple[str, Range]]:
     """The other links of the host by which a network's packets may leave, and towards what."""
     targets = type_named(network.intent.type).egress_destinations(network.intent, network.dns)
     wanted = {str(item): item for item in targets}
-    for way in network.host.ways:
-        if way.target in wanted:
-            for link in way.links:
+    for route in network.host.range_routes:
+        if route.target in wanted:
+            for link in route.links:
                 if is_plain_link_name(link):
-                    yield (link, wanted[way.target])
+                    yield (link, wanted[route.target])
 
 
 def _shared(members: Sequence[Member], host: Host) -> Iterator[KernelObject]:

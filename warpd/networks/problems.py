@@ -110,9 +110,9 @@ def _exits_used(network: ResolvedNetwork, host: Host) -> set[str]:
     kind = type_named(network.intent.type)
     destinations = {str(item) for item in kind.egress_destinations(network.intent, network.dns)}
     used = {host.uplink, *host.uplinks4, *host.uplinks6}
-    for way in host.ways:
-        if way.target in destinations:
-            used.update(way.links)
+    for route in host.range_routes:
+        if route.target in destinations:
+            used.update(route.links)
     return used
 
 

@@ -242,7 +242,7 @@ def removes_most(read: LoadedIntent, previous: Allocations) -> str:
 
 
 def _removal_risk(read: LoadedIntent, previous: Allocations) -> list[dict[str, str]]:
-    """Return the risk of `removes_most`, as `outlook` has the others."""
+    """Return the risk of `removes_most`, as `client_impact` has the others."""
     message = removes_most(read, previous)
     hint = "to agree to it needs the right to administer"
     row = {"code": MASS_REMOVAL, "path": "networks", "message": message, "hint": hint}
@@ -350,7 +350,7 @@ def write_all(session: Session, drafts: Sequence[Draft]) -> None:
         for draft in changed:
             write(draft)
     except (WarpError, OSError):
-        _take_back(changed)
+        _undo_writes(changed)
         _forget(session, changed)
         raise
     _forget(session, changed)
@@ -361,7 +361,7 @@ def _forget(session: Session, changed: Sequence[Draft]) -> None:
         session.store.remove_file(HALF)
 
 
-def take_back_half(session: Session) -> bool:
+def undo_partial_write(session: Session) -> bool:
     """Take back what a kill has left of a change of several files; whether there was any.
 
     It is called inside `store.writer_if_possible`, before the files are read.
@@ -373,7 +373,7 @@ def take_back_half(session: Session) -> bool:
     if text is None:
         return False
     with contextlib.suppress(ValueError, KeyError, TypeError):  # damaged: there is nothing to go by
-        _take_back([_from_journal(row) for row in json.loads(text)["files"]])
+        _undo_writes([_from_journal(row) for row in json.loads(text)["files"]])
     session.store.remove_file(HALF)
     return True
 
@@ -391,7 +391,7 @@ def _from_journal(row: Mapping[str, Any]) -> Draft:
     return Draft(Path(row["file"]), old, row["new"].encode())
 
 
-def _take_back(drafts: Sequence[Draft]) -> None:
+def _undo_writes(drafts: Sequence[Draft]) -> None:
     """Make files what they were, where they hold the new text; one that somebody has changed since
     stays as it is.
     """

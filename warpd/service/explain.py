@@ -107,7 +107,7 @@ def explain(state: State, host: Host, question: PacketQuery) -> tuple[Stage, ...
 
     Args:
         state: the observed objects.
-        host: the host, read with the route to the target (`Host.ways`).
+        host: the host, read with the route to the target (`Host.range_routes`).
         question: the packet.
 
     Raises:
@@ -275,7 +275,7 @@ def _leaves_by(host: Host, packet: Packet) -> tuple[str, bool]:
     The link is "" where no route leads there.
     """
     target = ip_network(packet.target)
-    way = next((way for way in host.ways if ip_network(way.target) == target), None)
+    way = next((one for one in host.range_routes if ip_network(one.target) == target), None)
     if way is None or (way.by_default and packet.version in host.steered):
         return host.uplink, True
     return way.first, way.by_default

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from warpd.allocation.model import Allocations
-from warpd.clients.current import current_digest, known_as
+from warpd.clients.current import current_digest, identity
 from warpd.errors import WarpError
 from warpd.kernel.state import Host
 from warpd.keys.derivation import KEY_BYTES, Keyring, Secret
@@ -106,6 +106,6 @@ def _configs(target: Target, host: Host) -> dict[str, str]:
         for name in body.endpoints
     ]
     return {
-        "/".join(known_as(target, network, name)): current_digest(target, host, network, name)
+        "/".join(identity(target, network, name)): current_digest(target, host, network, name)
         for network, name in names
     }

@@ -44,7 +44,7 @@ from warpd.service.explain import PacketQuery, Protocol, Stage, explain, passes,
 from warpd.service.health import facts_on_disk, unresolved_names
 from warpd.service.history import NOTHING, History, HistoryEntry
 from warpd.service.rollback import start_timer
-from warpd.service.views.advice import host_warnings, ways_warnings
+from warpd.service.views.advice import forwarding_warnings, host_warnings
 from warpd.service.views.render import VERSION, finding_json
 from warpd.service.views.report import described, overview_of, row_of, with_rollback
 from warpd.service.workspace import LoadedIntent, Session
@@ -343,7 +343,7 @@ def _warnings_about(
     host = found.observed.host
     arriving = host_warnings(host, allocations, alone)
     if session.presence == "online":
-        arriving = ways_warnings(host, allocations, alone)
+        arriving = forwarding_warnings(host, allocations, alone)
     problems = [item.finding for item in found.compiled.problems if item.network == network]
     return [*({"message": item.message, "hint": item.hint} for item in problems), *arriving]
 
@@ -401,7 +401,7 @@ def refuse_stale(kernel: Kernel, wanted: Target, promised: str) -> None:
         )
 
 
-def way_back(session: Session, kernel: Kernel, within_s: int) -> int:
+def rollback_target(session: Session, kernel: Kernel, within_s: int) -> int:
     """Return the number in the history that an unconfirmed apply is undone to.
 
     Args:

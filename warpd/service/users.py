@@ -237,10 +237,10 @@ def parsed(file: str, raw: bytes) -> dict[str, User]:
 
 def _tree(file: str, raw: bytes) -> PositionedDict:
     """Raises: WarpError when it is no document of our format."""
-    text, flaws = read_text(raw)
+    text, problems = read_text(raw)
     document = read_tree(text)
-    for flaw in (*flaws, *document.flaws) if text.strip() else ():
-        raise _error(f"{_at(file, flaw.at)}: {flaw.message}", flaw.hint)
+    for problem in (*problems, *document.problems) if text.strip() else ():
+        raise _error(f"{_at(file, problem.at)}: {problem.message}", problem.hint)
     tree = document.value
     if tree is None or tree.keys() - {"version", "users"} or tree.get("version") != FORMAT:
         hint = f"an empty one says: version: {FORMAT}, users: {{}}"

@@ -68,7 +68,7 @@ Config = TypeVar("Config", bound=VersionedConfig)
 Parsed = TypeVar("Parsed")
 
 
-def known_as(config: VersionedConfig) -> tuple[str, str]:
+def identity(config: VersionedConfig) -> tuple[str, str]:
     """The names that an endpoint's versions go by: those it had first, so that a new name takes its
     history along.
     """
@@ -244,7 +244,7 @@ class Store:
         dated today.
         """
         versions = self.versions()
-        name, digest = "/".join(known_as(config)), config.digest()
+        name, digest = "/".join(identity(config)), config.digest()
         rows = versions.configs.get(name, ())
         row = next((row for row in rows if row.digest == digest), None)
         if row is None:
@@ -303,9 +303,9 @@ class Store:
 
     def _keep_masked(self, config: VersionedConfig, version: int) -> None:
         """A file an endpoint: the list of versions, which every look reads, stays small."""
-        kept = {**self._masked(*known_as(config)), str(version): config.masked()}
+        kept = {**self._masked(*identity(config)), str(version): config.masked()}
         text = json.dumps({"version": FORMAT, "configs": kept})
-        self._write(_masked_file(*known_as(config)), text + "\n")
+        self._write(_masked_file(*identity(config)), text + "\n")
 
     def log_export(
         self, config: VersionedConfig, version: int, style: str, user: str, reason: str = ""

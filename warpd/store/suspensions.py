@@ -184,7 +184,7 @@ class SuspensionStore:
         self._write(left)
         return self._rows.pop(name)
 
-    def take_over(self) -> list[Suspension]:
+    def pop_expired(self) -> list[Suspension]:
         """Those whose time is over, handed out once: they are forgotten."""
         over = [item for item in self._rows.values() if self._is_over(item)]
         for item in over:

@@ -25,7 +25,7 @@ from warpd.kernel.kinds.sysctl import (
     FORWARDING6,
     FORWARDING6_BY_OTHERS,
     TAG_FENCE4,
-    fences_standing,
+    active_fences,
     is_on,
 )
 from warpd.kernel.kinds.wireguard import WireguardPeer
@@ -108,7 +108,7 @@ class FakeKernel:
         remembered = fences(cast("NftTable | None", self.objects.get(table_key(ROOT))))
         tag = functools.reduce(operator.or_, (int(value) for value in self._tags()), 0)
         four, six = self._forwarding(FORWARDING4), self._forwarding(FORWARDING6)
-        standing = fences_standing(*remembered, tag, four, six)
+        standing = active_fences(*remembered, tag, four, six)
         return dataclasses.replace(
             self.host,
             fence4=standing.links4,
@@ -217,7 +217,7 @@ class FakeKernel:
             kind = FailureKind.FOREIGN if code == errno.EEXIST else FailureKind.REFUSED
             return OperationError(kind, change.action.value, subject.key, code, TEXTS[code])
         self.settings.update(filter(None, [_rules(subject).host_setting(subject, removed)]))
-        if removed and not _rules(subject).stays(subject):
+        if removed and not _rules(subject).is_permanent(subject):
             self._remove(subject.key)
         if not removed:
             self._put(subject)
@@ -247,7 +247,7 @@ class FakeKernel:
             self.objects.pop(item.key, None)
             return
         self.objects[item.key] = item
-        for other in list(rules.written_along(item, before is None, self.objects)):
+        for other in list(rules.also_written(item, before is None, self.objects)):
             self.objects[other.key] = other
 
     def _remove(self, key: Key) -> None:
@@ -259,7 +259,7 @@ class FakeKernel:
         for port in released:
             self.objects[port] = self.objects[port].without_master()
         for other, item in list(self.objects.items()):
-            if _rules(item).lost_with(item, removed, released):
+            if _rules(item).removed_with(item, removed, released):
                 self._remove(other)
 
 

@@ -206,7 +206,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def _value(text: str) -> dict[str, Any]:
     read = read_tree(text)
-    if read.flaws or read.value is None:
+    if read.problems or read.value is None:
         raise EditRefused("the YAML is not valid", hint="run `warpctl validate`")
     return read.value
 
@@ -275,7 +275,7 @@ def _verified(text: str, splices: Iterable[Splice], wanted: dict[str, Any]) -> s
     for splice in sorted(splices, key=lambda item: (item.start, item.end), reverse=True):
         new = new[: splice.start] + splice.text + new[splice.end :]
     read = read_tree(new)
-    if read.flaws or read.value != wanted:
+    if read.problems or read.value != wanted:
         raise EditRefused(
             "this layout cannot be edited without changing something else",
             hint="edit the YAML by hand",

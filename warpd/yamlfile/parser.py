@@ -112,7 +112,7 @@ class ParsedDocument:
     """
 
     value: PositionedDict | None
-    flaws: tuple[SyntaxProblem, ...]
+    problems: tuple[SyntaxProblem, ...]
     whole: bool
 
 
@@ -191,7 +191,7 @@ def read_tree(text: str, pure: bool = False) -> ParsedDocument:
     if pure or _libyaml() is None:
         return _read(text, True)
     found = _read(text, False)
-    refused = any(flaw.code in ("yaml-syntax", "yaml-tab") for flaw in found.flaws)
+    refused = any(problem.code in ("yaml-syntax", "yaml-tab") for problem in found.problems)
     return _read(text, True) if refused and len(text) <= PURE_MAX else found
 
 
@@ -200,8 +200,8 @@ def _read(text: str, pure: bool) -> ParsedDocument:
     try:
         value = reader.document()
     except _Stop:
-        return ParsedDocument(None, tuple(reader.flaws), False)
-    return ParsedDocument(value, tuple(reader.flaws), True)
+        return ParsedDocument(None, tuple(reader.problems), False)
+    return ParsedDocument(value, tuple(reader.problems), True)
 
 
 @functools.cache
@@ -242,7 +242,7 @@ class _Reader:
     def __init__(self, text: str, pure: bool) -> None:
         self.text = text
         self.events = _events(text, pure)
-        self.flaws: list[SyntaxProblem] = []
+        self.problems: list[SyntaxProblem] = []
         self.noted: Counter[str] = Counter()
         self.anchors: dict[str, tuple[Any, bool]] = {}  # (value, whether it is complete)
         self.values = 0
@@ -270,7 +270,7 @@ class _Reader:
         path = tuple(self.path) if key is None else (*self.path, key)
         self.noted[code] += 1
         if self.noted[code] <= PER_KIND_MAX:
-            self.flaws.append(SyntaxProblem(code, at, message, hint, path))
+            self.problems.append(SyntaxProblem(code, at, message, hint, path))
 
     def syntax(self, error: Exception) -> None:
         at = self.error_position(error)

@@ -83,7 +83,7 @@ def read_sections(text: str, read_one: ReadSection) -> SectionedFile | None:
     start, end = span
     body = text[start:end]
     rest = read_tree(text[:start] + "\n" * body.count("\n") + text[end:])
-    if rest.flaws or rest.value is None or rest.value.get("networks", "") is not None:
+    if rest.problems or rest.value is None or rest.value.get("networks", "") is not None:
         return None
     networks = _read_networks(body, text.count("\n", 0, start), read_one)
     if networks is None or rest.value.size + networks.size > VALUES_MAX:
@@ -147,6 +147,6 @@ def read_section(lines: str, make: Callable[[Any], Any]) -> NetworkSection | Non
     """
     named = _NAME.match(lines)
     read = read_tree(lines)
-    if named is None or read.flaws or read.value is None or list(read.value) != [named[1]]:
+    if named is None or read.problems or read.value is None or list(read.value) != [named[1]]:
         return None
     return NetworkSection(lines, named[1], read.value, make(read.value[named[1]]))

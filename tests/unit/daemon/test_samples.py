@@ -124,7 +124,7 @@ def test_memory_is_bounded(networks: int, rows_kept: int) -> None:
     for _ in range(rows_kept + 5):
         found = looks.look(EVERY_S, **{f"n{number}": traffic for number in range(networks)})
     assert len(found.rows) == rows_kept
-    size = sum(row.figures.itemsize * len(row.figures) for row in found.rows)
+    size = sum(row.counters.itemsize * len(row.counters) for row in found.rows)
     assert size == rows_kept * networks * 24 <= BYTES_MAX
 
 

@@ -165,17 +165,17 @@ def test_a_finding_is_shown_with_its_line_and_a_caret(tmp_path: Path) -> None:
 def test_anchors_and_merge_keys_work() -> None:
     text = "d: &d {type: mobile, keepalive: 25}\na: {<<: *d, keepalive: 5}\nb: *d\n"
     read = read_tree(text)
-    assert read.flaws == () and read.value is not None
+    assert read.problems == () and read.value is not None
     assert read.value["a"] == {"type": "mobile", "keepalive": 5}
     assert read.value["b"] == read.value["d"]
 
 
 @pytest.mark.parametrize("path", [*BAD, *EXAMPLES], ids=lambda path: path.stem)
 def test_both_parsers_agree(path: Path) -> None:
-    text, flaws = read_text(path.read_bytes())
-    if not flaws:
+    text, problems = read_text(path.read_bytes())
+    if not problems:
         fast, pure = read_tree(text), read_tree(text, pure=True)
-        assert fast.flaws == pure.flaws
+        assert fast.problems == pure.problems
         assert fast.value == pure.value
 
 

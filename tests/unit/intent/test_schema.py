@@ -63,9 +63,9 @@ def test_it_takes_every_type_and_the_examples() -> None:
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
 def test_it_refuses_what_the_loader_refuses_by_shape(path: Path) -> None:
-    text, flaws = read_text(path.read_bytes())
+    text, problems = read_text(path.read_bytes())
     read = read_tree(text)
-    if flaws or read.flaws or read.value is None:
+    if problems or read.problems or read.value is None:
         return
     found = {finding.code for finding in load(path).findings}
     if found & SHAPE:

@@ -150,7 +150,7 @@ def test_a_closed_exit_is_a_problem_of_the_networks_that_use_it() -> None:
         PLAIN,
         forwarding4=True,
         exits=(EgressLink("eth0", forwarding4=True), EgressLink("lan0", forwarding4=False)),
-        ways=(RangeRoute("10.9.0.0/16", ("lan0",), "lan0", False),),
+        range_routes=(RangeRoute("10.9.0.0/16", ("lan0",), "lan0", False),),
     )
     found, _outcome = run(FakeKernel(host), target)
     assert problems(found) == {("near", "exit-closed", False)}

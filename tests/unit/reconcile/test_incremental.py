@@ -369,8 +369,8 @@ def test_a_way_to_a_range_counts_only_for_networks_that_reach_it() -> None:
     first = target(intent(mine=mine))
     compiler = Compiler()
     before = compiler(first)
-    ways = (RangeRoute("10.66.0.0/16", ("lan0",), "lan0"),)
-    host = dataclasses.replace(PLAIN, ways=ways)
+    range_routes = (RangeRoute("10.66.0.0/16", ("lan0",), "lan0"),)
+    host = dataclasses.replace(PLAIN, range_routes=range_routes)
     after = compiler(first, host)
     assert after == compiled(first, host)
     changed = [name for name, part in after.parts.items() if part is not before.parts[name]]

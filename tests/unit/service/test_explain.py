@@ -131,9 +131,9 @@ def test_the_link_by_which_the_host_leads_there_decides(mode: str) -> None:
 
     def last(way: RangeRoute, *forwarding: str) -> str:
         exits = tuple(EgressLink(name, forwarding4=True) for name in forwarding)
-        return explain(state, dataclasses.replace(host, ways=(way,), exits=exits), question)[
-            -1
-        ].what
+        return explain(
+            state, dataclasses.replace(host, range_routes=(way,), exits=exits), question
+        )[-1].what
 
     target = "198.51.100.7/32"
     assert "masquerade" not in last(

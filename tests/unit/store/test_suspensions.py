@@ -68,11 +68,11 @@ def test_its_time_is_over_by_either_clock(folder: Path, times: Times) -> None:
     store.add(ITEM)
     assert store.next_end == 65.0
     times.go_on(59)
-    assert store.active() == (ITEM,) and store.take_over() == []
+    assert store.active() == (ITEM,) and store.pop_expired() == []
     times.epoch_s -= 86_400
     times.mono_s += 2
     assert store.active() == ()
-    assert store.take_over() == [ITEM] and store.take_over() == []
+    assert store.pop_expired() == [ITEM] and store.pop_expired() == []
     assert store.settle() is None
     assert opened(folder, times).current() == ()
 

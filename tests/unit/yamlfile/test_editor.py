@@ -285,7 +285,7 @@ def test_text_reads_back_as_that_text_in_block_and_flow(value: str) -> None:
         f"{writer.scalar(value)}: 1\n",
     ):
         read = read_tree(text)
-        assert not read.flaws, (text, read.flaws)
+        assert not read.problems, (text, read.problems)
         assert read.value in ({"k": value}, {"k": {"x": [value]}}, {value: 1})
 
 

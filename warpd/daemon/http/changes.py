@@ -91,7 +91,7 @@ async def make_change(services: Services, request: HttpRequest) -> HttpResponse:
         require_right(request.who, Right.CHANGE)
     if not services.candidates.keep(candidate):
         raise HttpError(413, "the files are too large to be changed this way")
-    answer = {**candidate.answer, **_ways(services, snapshot)}
+    answer = {**candidate.answer, **_abilities(services, snapshot)}
     if not request.who.sees_all:
         others = _unseen(services, request.who, snapshot)
         answer = await asyncio.to_thread(_seen, answer, candidate, request.who, others)
@@ -343,7 +343,7 @@ def _why_fixed(snapshot: YamlSnapshot) -> str:
     return f"the YAML comes from {snapshot.origin}: propose a change, and merge it there"
 
 
-def _ways(services: Services, snapshot: YamlSnapshot) -> dict[str, Any]:
+def _abilities(services: Services, snapshot: YamlSnapshot) -> dict[str, Any]:
     """What can be done with a change."""
     why = _why_fixed(snapshot)
     branches = services.branches.can_push

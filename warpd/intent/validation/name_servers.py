@@ -18,7 +18,7 @@ def check_name_servers(path: str, network: Network, intent: Intent) -> Iterator[
     """Warn of name servers in client configs that the clients cannot reach."""
     for index, server in enumerate(network.dns or ()):
         if server.version == 6 and not network.ipv6:
-            continue  # _six warns of it
+            continue  # _check_ipv6 warns of it
         if network.traits.lists_resources and not any(
             _answers(one, server) for one in network.resources
         ):

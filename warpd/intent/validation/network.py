@@ -37,7 +37,7 @@ def check_network(path: str, network: Network, intent: Intent) -> Iterator[Findi
     yield from check_sizes(path, network)
     yield from _limits(path, network)
     yield from check_l2(path, network, intent)
-    yield from _six(path, network)
+    yield from _check_ipv6(path, network)
     yield from check_addresses(path, network, intent)
     yield from check_overlaps(path, network, intent)
     for index, resource in enumerate(network.resources):
@@ -162,7 +162,7 @@ def _limits(path: str, network: Network) -> Iterator[Finding]:
         )
 
 
-def _six(path: str, network: Network) -> Iterator[Finding]:
+def _check_ipv6(path: str, network: Network) -> Iterator[Finding]:
     """Check the MTU against IPv6, and warn of IPv6 fields of a network without IPv6."""
     if not network.ipv6:
         for where in (*_ipv6_fields(path, network), *_endpoints_ipv6_fields(path, network)):

@@ -83,7 +83,7 @@ class BridgePortRules(ExistenceRules[BridgePort]):
 
     taken = 0
 
-    def stays(self, item: BridgePort) -> bool:
+    def is_permanent(self, item: BridgePort) -> bool:
         return True
 
 

@@ -348,7 +348,7 @@ class NftTableRules(ExistenceRules[NftTable]):
     taken = errno.EINVAL
     absent = errno.ENOENT
 
-    def written_along(
+    def also_written(
         self, item: NftTable, created: bool, existing: Existing
     ) -> Iterable[KernelObject]:
         for iface in item.guarded_ifaces if created else ():

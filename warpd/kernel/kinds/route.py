@@ -112,8 +112,8 @@ class RouteRules(ExistenceRules[Route]):
             return errno.ENETUNREACH
         return 0
 
-    def lost_with(self, item: Route, removed: KernelObject, released: Collection[Key]) -> bool:
-        return removed.key == _up_key(item) or super().lost_with(item, removed, released)
+    def removed_with(self, item: Route, removed: KernelObject, released: Collection[Key]) -> bool:
+        return removed.key == _up_key(item) or super().removed_with(item, removed, released)
 
 
 def _up_key(item: Route) -> Key:

@@ -52,7 +52,7 @@ class Fences:
     taken6: bool = False
 
 
-def fences_standing(
+def active_fences(
     links4: tuple[str, ...], fenced6: bool, tag: int, value4: str | None, value6: str | None
 ) -> Fences:
     """Judge what the kernel remembers of our fences by what forwards now.
@@ -215,7 +215,7 @@ class SysctlRules(ExistenceRules[Sysctl]):
     announced = False
     missing = errno.ENOENT
 
-    def stays(self, item: Sysctl) -> bool:
+    def is_permanent(self, item: Sysctl) -> bool:
         return item.restore is None
 
     def prerequisites(self, item: Sysctl) -> Collection[Key]:

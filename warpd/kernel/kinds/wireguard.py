@@ -134,7 +134,7 @@ def read_peers(rows: NamespaceRows) -> Iterator[Reading]:
 class WireguardLinkRules(ExistenceRules[WireguardLink]):
     """A WireGuard device is born without a key and a port."""
 
-    def written_along(
+    def also_written(
         self, item: WireguardLink, created: bool, existing: Existing
     ) -> Iterable[KernelObject]:
         if created:
@@ -151,7 +151,7 @@ class WireguardDeviceRules(ExistenceRules[WireguardDevice]):
     taken = 0
     announced = False
 
-    def stays(self, item: WireguardDevice) -> bool:
+    def is_permanent(self, item: WireguardDevice) -> bool:
         return True
 
     def refusal(self, item: WireguardDevice, existing: Existing) -> int:
@@ -169,7 +169,7 @@ class WireguardPeerRules(ExistenceRules[WireguardPeer]):
     taken = 0
     announced = False
 
-    def written_along(
+    def also_written(
         self, item: WireguardPeer, created: bool, existing: Existing
     ) -> Iterable[KernelObject]:
         for other in existing.values():

@@ -30,7 +30,7 @@ from warpd.kernel.kinds.sysctl import (
     FORWARDING6_BY_US,
     TAG_FENCE4,
     Sysctl,
-    fences_standing,
+    active_fences,
     is_on,
     setting_of,
 )
@@ -124,16 +124,16 @@ def read_host(
     Raises:
         DumpError: a dump was inconsistent.
     """
-    hops = rtnl.ways_out(route)
+    hops = rtnl.default_routes(route)
     row = _uplink(route, look.links, uplink, hops)
-    ways = _ways(route, look, targets, within)
+    range_routes = _range_routes(route, look, targets, within)
     uplinks = _uplinks(route, look, row, uplink)
     beside = _beside(route, row) if uplink != "auto" and row is not None else {}
     elsewhere = tuple(beside)
     steered = _steered(route, look, row, elsewhere)
-    exits = _exits(look, row, {*uplinks[0], *uplinks[1]}, ways)
+    exits = _exits(look, row, {*uplinks[0], *uplinks[1]}, range_routes)
     four, six = read_setting(FORWARDING4), read_setting(FORWARDING6)
-    standing = fences_standing(*_remembered(look, row, exits), look.tag, four, six)
+    standing = active_fences(*_remembered(look, row, exits), look.tag, four, six)
     host = Host(
         hostname=socket.gethostname(),
         uplink=row.name if row else "",
@@ -148,7 +148,7 @@ def read_host(
         exits=exits,
         uplinks4=uplinks[0],
         uplinks6=uplinks[1],
-        ways=ways,
+        range_routes=range_routes,
         elsewhere=elsewhere,
         steered=tuple(hop.version for hop in steered),
         diverted=tuple(_diverted(look, beside)),
@@ -161,7 +161,7 @@ def read_host(
         tagged4=bool(look.tag & TAG_FENCE4),
         foreign_rules=look.foreign_rules,
         passing_addresses=_passing(look.addresses, row),
-        source_addresses=tuple(way.source for way in hops if way.source),
+        source_addresses=tuple(route.source for route in hops if route.source),
         hops=(*_hops(row, hops), *steered),
         local=_local(route, look),
         bridge_netfilter=_bridge_netfilter(),
@@ -291,7 +291,7 @@ def _remembered_mtu(look: RootLook) -> int:
 
 
 def _exits(
-    look: RootLook, uplink: LinkRow | None, uplinks: set[str], ways: Sequence[RangeRoute]
+    look: RootLook, uplink: LinkRow | None, uplinks: set[str], range_routes: Sequence[RangeRoute]
 ) -> tuple[EgressLink, ...]:
     """Return the egress links: the uplink, then other links over which networks may leave.
 
@@ -299,7 +299,7 @@ def _exits(
     turned on forwarding before stay egress links, so that nothing changes with the uplink's state.
     """
     kept = _kept_forwarding(look, _of_others(look)) if uplink is None else {uplink.name}
-    more = {name for way in ways for name in way.links} | uplinks
+    more = {name for one in range_routes for name in one.links} | uplinks
     first = [row for row in look.links if row.name in kept]
     rest = [row for row in _of_others(look) if row.name in more - kept]
     return tuple(_exit(row) for row in [*first, *sorted(rest, key=lambda row: row.name)])
@@ -423,7 +423,7 @@ def _steered(
     )
 
 
-def _ways(
+def _range_routes(
     route: NetlinkSocket, look: RootLook, targets: Sequence[str], within: Within
 ) -> tuple[RangeRoute, ...]:
     """Return how the host reaches each range and the parts of it."""
@@ -433,10 +433,10 @@ def _ways(
         if int(target.partition("/")[2]) < (128 if ":" in target else 32)
     }
     found = within(sorted(whole)) if whole else {}
-    return tuple(_way(route, look, target, found.get(target, set())) for target in targets)
+    return tuple(_range_route(route, look, target, found.get(target, set())) for target in targets)
 
 
-def _way(route: NetlinkSocket, look: RootLook, target: str, within: set[int]) -> RangeRoute:
+def _range_route(route: NetlinkSocket, look: RootLook, target: str, within: set[int]) -> RangeRoute:
     found = rtnl.route_to(route, target.partition("/")[0])
     if found is None:
         return RangeRoute(target, _named(look, within))
@@ -513,13 +513,13 @@ def _was_off(host: Host, name: str) -> str | None:
 
 
 def _uplink(
-    route: NetlinkSocket, links: Sequence[LinkRow], wanted: str, ways: Sequence[RouteRow]
+    route: NetlinkSocket, links: Sequence[LinkRow], wanted: str, defaults: Sequence[RouteRow]
 ) -> LinkRow | None:
     """Return the link that `uplink:` names, by its name or another one of it (altname)."""
     if wanted != "auto":
         named = next((row for row in links if row.name == wanted), None)
         return named or rtnl.link_named(route, wanted)
-    return next((row for row in links if ways and row.index == ways[0].index), None)
+    return next((row for row in links if defaults and row.index == defaults[0].index), None)
 
 
 def _passing(rows: Sequence[AddressRow], link: LinkRow | None) -> tuple[str, ...]:

@@ -126,7 +126,7 @@ def remove(name: str) -> None:
         os.unlink(path)
 
 
-def stay(fd: int) -> None:
+def enter_permanently(fd: int) -> None:
     """Enter a namespace and stay in it, before this process executes another program.
 
     Raises:

@@ -301,7 +301,7 @@ def supports_vrf(sock: NetlinkSocket) -> bool:
     return isinstance(answer, Refusal) and answer.errno == errno.EINVAL
 
 
-def way_to(sock: NetlinkSocket, target: str) -> RouteRow | None:
+def route_to_address(sock: NetlinkSocket, target: str) -> RouteRow | None:
     """How the kernel would send a packet to `target`, None for not at all: no table of any size is
     read.
     """
@@ -348,19 +348,19 @@ def route_to(sock: NetlinkSocket, target: str) -> MatchedRoute | None:
     """The whole route that policy routing finds for an address (RTM_F_FIB_MATCH), None for no
     unicast route.
     """
-    way = way_to(sock, target)
+    found = route_to_address(sock, target)
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
     packed = socket.inet_pton(family, target)
     body = RTMSG.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, RTM_F_FIB_MATCH)
     answer = sock.ask(RTM_GETROUTE, body + struct.pack("=HH", 4 + len(packed), RTA_DST) + packed)
-    if way is None or isinstance(answer, Refusal):
+    if found is None or isinstance(answer, Refusal):
         return None
     data = memoryview(answer)
     row = decode_route(data, looked_up=True)
     if row is None:
         return None
-    links = frozenset(_next_hops(data)) or frozenset([way.index])
-    return MatchedRoute(row.prefix, links, way.index)
+    links = frozenset(_next_hops(data)) or frozenset([found.index])
+    return MatchedRoute(row.prefix, links, found.index)
 
 
 def _next_hops(data: memoryview) -> Iterator[int]:
@@ -451,6 +451,6 @@ def _take_route(
 INTERNET = ("198.41.0.4", "2001:503:ba3e::2:30")
 
 
-def ways_out(sock: NetlinkSocket) -> list[RouteRow]:
+def default_routes(sock: NetlinkSocket) -> list[RouteRow]:
     """The default route of each family that has one, IPv4's before IPv6's."""
-    return [row for target in INTERNET if (row := way_to(sock, target)) is not None]
+    return [row for target in INTERNET if (row := route_to_address(sock, target)) is not None]

@@ -122,13 +122,14 @@ def guard(
     guarded_ifaces: Iterable[str],
     port_blocks: Iterable[int],
     uplinks: Iterable[tuple[str, str, int]],
-    ways: Iterable[tuple[str, str, Range]],
+    egress_routes: Iterable[tuple[str, str, Range]],
 ) -> NftTable:
     """Return our table in the root.
 
     - `uplinks`: (guarded interface, link, IP version): packets from the interface may leave by the
       link to any destination.
-    - `ways`: (guarded interface, link, range): packets may leave by the link to this range.
+    - `egress_routes`: (guarded interface, link, range): packets may leave by the link to this
+      range.
     - `ranges`: the ranges of all networks; `routed`: those without NAT.
     - `sources`: the source ranges that may come in by guarded interfaces.
     - `transits`: the links between networks and the root.
@@ -156,7 +157,7 @@ def guard(
         *neighbours.sets(host.onlink),
         NftSet("ranges4", "ipv4_addr", True, merged(ranges, 4)),
         NftSet("ranges6", "ipv6_addr", True, merged(ranges, 6)),
-        *_ways(list(uplinks), ways),
+        *_egress_sets(list(uplinks), egress_routes),
         NftSet("sources4", "ipv4_addr", True, merged(sources, 4)),
         NftSet("sources6", "ipv6_addr", True, merged(sources, 6)),
         NftSet("transits4", "ipv4_addr", True, merged(transits, 4)),
@@ -226,15 +227,15 @@ def guard(
     )
 
 
-def _ways(
-    uplinks: Sequence[tuple[str, str, int]], ways: Iterable[tuple[str, str, Range]]
+def _egress_sets(
+    uplinks: Sequence[tuple[str, str, int]], egress_routes: Iterable[tuple[str, str, Range]]
 ) -> Iterator[NftSet]:
     """Return the links by which each network may leave.
 
     Every element names a guarded interface too, so that no network leaves by the link of another.
     """
     towards: dict[str, list[Range]] = {}
-    for iface, link, target in ways:
+    for iface, link, target in egress_routes:
         towards.setdefault(f"{iface}{JOINT}{link}", []).append(target)
     for version, kind in ((4, "ipv4_addr"), (6, "ipv6_addr")):
         pairs = sorted({f"{iface}{JOINT}{link}" for iface, link, own in uplinks if own == version})
@@ -480,7 +481,7 @@ def _out() -> list[str]:
         *drops("gateway", "hairpin", match(payload("ip", "daddr"), "@ranges4")),
         *drops("gateway", "hairpin", match(payload("ip6", "daddr"), "@ranges6")),
         *neighbours.limit_rules(),
-        *_by_a_way(),
+        *_permitted_links(),
         *drops("gateway", "wrong-uplink", match(meta("iifname"), "@permitted_ifaces")),
         *drops("gateway", "not-permitted"),
     ]
@@ -508,7 +509,7 @@ def _carried() -> list[str]:
     ]
 
 
-def _by_a_way() -> Iterator[str]:
+def _permitted_links() -> Iterator[str]:
     """Return rules that permit packets by the network's uplink, or by a link of the host that leads
     to a range that the network may reach.
     """
@@ -623,21 +624,21 @@ def tag(host: Host) -> str:
     return str(TAG_SET + four + six)
 
 
-def _fenced(host: Host, six: bool) -> list[KernelObject]:
+def _fenced(host: Host, has_ipv6: bool) -> list[KernelObject]:
     """Return routing rules that repeat the fence without our table.
 
     If the host did not forward before, packets from the links that carry networks are forwarded
     only with a mark of our tables.
     """
     carry = {link.name for link in host.exits} | {*host.uplinks6}
-    six_links = sorted(carry) if six and host.fence6 else []
+    ipv6_links = sorted(carry) if has_ipv6 and host.fence6 else []
     return [
         *drop_unmarked(ROOT, sorted(host.fence4), (4,), owner=""),
-        *drop_unmarked(ROOT, six_links, (6,), owner=""),
+        *drop_unmarked(ROOT, ipv6_links, (6,), owner=""),
     ]
 
 
-def settings(host: Host, six: bool) -> list[KernelObject]:
+def settings(host: Host, has_ipv6: bool) -> list[KernelObject]:
     """Return the host's forwarding settings: IPv4 on the egress links, for replies, and IPv6."""
     out: list[KernelObject] = [
         Sysctl(
@@ -648,8 +649,8 @@ def settings(host: Host, six: bool) -> list[KernelObject]:
         )
         for link in host.exits
     ]
-    out += _fenced(host, six)
-    if not six:
+    out += _fenced(host, has_ipv6)
+    if not has_ipv6:
         return out
     # A forwarding host ignores router advertisements unless accept_ra is 2, and would lose its
     # routes from them. So this is set on every link before forwarding is turned on. If forwarding

@@ -286,11 +286,11 @@ def _settings(
         values.append((f"{four}/{_exit(network)}/forwarding", "1", link))
         values.append((f"{four}/{_exit(network)}/src_valid_mark", "1", link))
         if network.subnet6 is not None:
-            values += _six_link(_exit(network), link)
+            values += _ipv6_link_settings(_exit(network), link)
     return [Sysctl(place.netns, path, value, holder) for path, value, holder in values]
 
 
-def _six_link(device: str, link: Key) -> list[tuple[str, str, Key]]:
+def _ipv6_link_settings(device: str, link: Key) -> list[tuple[str, str, Key]]:
     """Return settings that enable IPv6, ignore router advertisements, and skip duplicate address
     detection, so that addresses can be used at once.
     """
@@ -395,7 +395,7 @@ def _outer_settings(network: ResolvedNetwork, place: Placement) -> list[KernelOb
     if network.subnet6 is None:
         values.append((f"net/ipv6/conf/{outer}/disable_ipv6", "1", link))
     else:
-        values += _six_link(outer, link)
+        values += _ipv6_link_settings(outer, link)
     return [Sysctl(ROOT, path, value, holder, owner=place.netns) for path, value, holder in values]
 
 
@@ -407,6 +407,6 @@ def unsupported_reason(_network: ResolvedNetwork) -> str:
     return ""
 
 
-def shared(_six: bool, _host: Host) -> list[KernelObject]:
+def shared(_has_ipv6: bool, _host: Host) -> list[KernelObject]:
     """Return no objects: networks of this mode share only the gateway's guard in the root."""
     return []

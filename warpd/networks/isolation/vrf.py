@@ -166,14 +166,14 @@ def build(
     )
 
 
-def shared(six: bool, host: Host) -> list[KernelObject]:
-    """Return the routing rules that all networks of this mode share. `six` includes IPv6.
+def shared(has_ipv6: bool, host: Host) -> list[KernelObject]:
+    """Return the routing rules that all networks of this mode share, with `has_ipv6` also IPv6's.
 
     Packets that leave a network are looked up by the host's own rules, which follow the kernel's
     l3mdev rule, as packets that leave a namespace are.
     """
     out: list[KernelObject] = []
-    for version in (4, 6) if six else (4,):
+    for version in (4, 6) if has_ipv6 else (4,):
         # A GRE tunnel of a VRF looks up its route without a mark, on behalf of the VRF
         # (ip_tunnel_init_flow() in include/net/ip_tunnels.h). `drop_unmarked` must not match it.
         out.append(Rule(ROOT, version, OWN_PRIORITY, link="lo"))

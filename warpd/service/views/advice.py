@@ -89,10 +89,10 @@ def mtu_warnings(host: Host, intent: Intent) -> Iterator[Warning]:
         yield {"message": text, "hint": f"leave `mtu` out, or write at most {fits}"}
 
 
-def ways_warnings(host: Host, allocations: Allocations, intent: Intent) -> Iterator[Warning]:
+def forwarding_warnings(host: Host, allocations: Allocations, intent: Intent) -> Iterator[Warning]:
     """Yield the warnings of `host_warnings`, except those about listening ports."""
     yield from uplink_warnings(host)
-    yield from _closed_ways(host, allocations, intent)
+    yield from _closed_paths(host, allocations, intent)
 
 
 def uplink_warnings(host: Host) -> Iterator[Warning]:
@@ -151,7 +151,7 @@ def foreign_warnings(
 ) -> Iterator[Warning]:
     """Yield the warnings of `host_warnings` that concern foreign chains."""
     yield from _closed_ports(host, allocations, intent)
-    yield from _closed_ways(host, allocations, intent)
+    yield from _closed_paths(host, allocations, intent)
 
 
 def uncertain_chains(
@@ -279,7 +279,7 @@ def _numbers(ports: Iterable[int]) -> str:
 # -- forwarded packets
 
 
-def _closed_ways(host: Host, allocations: Allocations, intent: Intent | None) -> Iterator[Warning]:
+def _closed_paths(host: Host, allocations: Allocations, intent: Intent | None) -> Iterator[Warning]:
     """Yield foreign chains that drop packets of networks, with the networks that each concerns."""
     closed: dict[tuple[str, Kind], tuple[ChainVerdict, list[str]]] = {}
     told: set[tuple[str, str]] = set()
@@ -329,6 +329,7 @@ def _how(found: ChainVerdict) -> str:
 
 __all__ = [
     "foreign_warnings",
+    "forwarding_warnings",
     "host_warnings",
     "listening_ports",
     "networks_with_vxlan",
@@ -336,5 +337,4 @@ __all__ = [
     "uncertain_chains",
     "uplink_warnings",
     "vxlan_port_warning",
-    "ways_warnings",
 ]

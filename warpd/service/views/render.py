@@ -200,7 +200,7 @@ def attention_lines(data: Mapping[str, Any], paint: Paint) -> list[str]:
     """Return the lines above everything else: risks, configs that become stale, problems, blocked
     objects and warnings.
     """
-    lines = [*outlook_lines(data, paint), *problem_lines(data.get("problems", ()), paint)]
+    lines = [*client_impact_lines(data, paint), *problem_lines(data.get("problems", ()), paint)]
     for blocked in data["blocked"]:
         text, hint = blocked_text(blocked)
         lines.append(noted("blocked", "31", f"{blocked['network']}: {text}", hint, paint))
@@ -312,7 +312,7 @@ def without_risks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [warning for warning in data["warnings"] if warning["message"] not in told]
 
 
-def outlook_lines(data: Mapping[str, Any], paint: Paint) -> list[str]:
+def client_impact_lines(data: Mapping[str, Any], paint: Paint) -> list[str]:
     """Return what a plan means for clients that are in use."""
     lines = [
         noted("risk", "31", risk["message"], risk["hint"], paint) for risk in data.get("risks", ())

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
-from warpd.clients.current import current_digest, known_as, stale_configs
+from warpd.clients.current import current_digest, identity, stale_configs
 from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, Finding, WarpError
 from warpd.intent.model import Intent
 from warpd.kernel.kinds.ethernet import VXLAN_PORT
@@ -35,7 +35,14 @@ from warpd.store.state_folder import Versions
 # Parts of an outcome that say what an apply has not done.
 NOT_DONE: Final = ("failed", "skipped", "remaining", "unverified", "blocked")
 # Parts of a plan that its outcome repeats.
-OUTLOOK: Final = ("overview", "risks", "stale_configs", "quarantine", "confirm_until", "unwritten")
+CLIENT_IMPACT: Final = (
+    "overview",
+    "risks",
+    "stale_configs",
+    "quarantine",
+    "confirm_until",
+    "unwritten",
+)
 
 
 def with_rollback(session: Session, read: LoadedIntent) -> LoadedIntent:
@@ -85,7 +92,7 @@ def described(
     warnings = [*warnings_of(found, read), *taken, *_keys_to_come(session, read)]
     more = {
         "problems": problems_json(found.compiled.problems),
-        **outlook(session, target, found, read, seen),
+        **client_impact(session, target, found, read, seen),
     }
     return {**plan_json(found.plan, warnings, rows), **more}
 
@@ -129,7 +136,7 @@ def without_steps(
     warnings = [*warnings_of(found, read), *taken]
     more = {
         "problems": problems_json(found.compiled.problems),
-        **outlook(session, target, found, read, seen),
+        **client_impact(session, target, found, read, seen),
     }
     return {**headline(found.plan, warnings, rows), **more}
 
@@ -168,7 +175,7 @@ def intent_in_force(session: Session) -> Intent | None:
         return None
 
 
-def outlook(
+def client_impact(
     session: Session, target: Target, found: PlannedRun, read: LoadedIntent, seen: Overview
 ) -> dict[str, Any]:
     """Return what a plan means for clients that are in use: `risks`, `stale_configs`, and the
@@ -269,7 +276,7 @@ def outcome_json(outcome: ApplyResult, data: dict[str, Any]) -> dict[str, Any]:
         "blocked": data["blocked"],
         "problems": data.get("problems", []),
         "warnings": data["warnings"],
-        **{key: data[key] for key in OUTLOOK if key in data},
+        **{key: data[key] for key in CLIENT_IMPACT if key in data},
     }
 
 
@@ -313,7 +320,7 @@ def version_of(
 ) -> dict[str, Any]:
     """Return the version of an endpoint's current config, and whether it was ever exported."""
     digest = current_digest(target, found.observed.host, network, name)
-    return versions.of(*known_as(target, network, name), digest)
+    return versions.of(*identity(target, network, name), digest)
 
 
 def pending_json(history: History) -> dict[str, Any] | None:

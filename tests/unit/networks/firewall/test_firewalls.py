@@ -206,7 +206,7 @@ def test_what_has_no_ports_does_not_share_an_address(mode: str, listed: bool) ->
     nat = {"nat": False, "protocols": ["gre", 50]} if listed else {}
     built, vcid = alone(world.network(2, isolation=mode, subnet="10.33.0.0/28", **nat))
     beyond = {47, 50} if listed else set()
-    for netns, links in ways_out(mode, vcid):
+    for netns, links in egress_links(mode, vcid):
         book = Ruleset(item for item in built.state if getattr(item, "netns", None) == netns)
         translated = (mode, netns, listed) == ("namespace", ROOT, False)
         left = leaving(book, links, "198.19.0.1" if translated else "10.33.0.1", "198.51.100.7")
@@ -227,7 +227,7 @@ def test_what_has_no_ports_does_not_share_an_address(mode: str, listed: bool) ->
 @pytest.mark.parametrize("mode", MODES)
 def test_of_icmp_only_echo_leaves(mode: str) -> None:
     built, vcid = alone(world.network(2, isolation=mode))
-    netns, (iif, oif) = ways_out(mode, vcid)[0]
+    netns, (iif, oif) = egress_links(mode, vcid)[0]
     book = Ruleset(item for item in built.state if getattr(item, "netns", None) == netns)
     for version, target in ((4, "198.51.100.7"), (6, "2001:db8:51::7")):
         for kind in (
@@ -254,7 +254,7 @@ def alone(body: dict[str, Any]) -> tuple[Compiled, int]:
     return built, wanted.allocations.networks["web"].vcid
 
 
-def ways_out(mode: str, vcid: int) -> list[tuple[str, tuple[str, str]]]:
+def egress_links(mode: str, vcid: int) -> list[tuple[str, tuple[str, str]]]:
     """The rooms whose forward chain a packet meets on its way out, and its links there."""
     if mode == "vrf":
         return [(ROOT, (f"vrf-{vcid}", PLAIN.uplink))]
@@ -758,7 +758,7 @@ def test_each_network_leaves_by_links_of_its_own(mode: str) -> None:
         PLAIN,
         uplinks4=("eth0", "eth9"),
         uplinks6=("eth1",),
-        ways=(
+        range_routes=(
             RangeRoute("10.9.0.0/16", ("lan0",)),
             RangeRoute("172.20.0.0/16", ("lan0", "lan1")),
             RangeRoute("10.0.0.0/8", ("lan7",)),
@@ -797,7 +797,7 @@ def test_each_network_leaves_by_links_of_its_own(mode: str) -> None:
 
 def test_a_link_with_a_name_that_means_more_lets_nothing_out() -> None:
     host = dataclasses.replace(
-        PLAIN, uplinks4=("e*",), uplinks6=(), ways=(RangeRoute("10.9.0.0/16", ("lan*",)),)
+        PLAIN, uplinks4=("e*",), uplinks6=(), range_routes=(RangeRoute("10.9.0.0/16", ("lan*",)),)
     )
     wanted = world.target(
         world.intent(GATEWAY, web=world.network(1, allow_private=["10.9.0.0/16"]))

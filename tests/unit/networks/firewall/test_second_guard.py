@@ -16,8 +16,8 @@ from tests.unit.networks.firewall.test_firewalls import (
     MODES,
     alone,
     compiled,
+    egress_links,
     source_in,
-    ways_out,
 )
 from warpd.intent.reserved import MARKS
 from warpd.kernel.kinds.nft_table import NetworkSubtable, NftTable
@@ -40,7 +40,7 @@ def passages(mode: str) -> Iterator[tuple[Ruleset, Packet]]:
     It is marked as of the link that it came in by: in the root, the port of a VRF.
     """
     built, vcid = alone(world.network(2, isolation=mode))
-    for netns, (iif, oif) in ways_out(mode, vcid):
+    for netns, (iif, oif) in egress_links(mode, vcid):
         book = Ruleset(item for item in built.state if getattr(item, "netns", None) == netns)
         for version, target in OUTWARDS.items():
             packet = Packet(source_in(book, version), target, "udp", 7777, iif=iif, oif=oif)

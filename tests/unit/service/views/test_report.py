@@ -23,7 +23,7 @@ from warpd.kernel.state import Host
 from warpd.networks.resolved import permitted_on
 from warpd.reconcile.engine import Target
 from warpd.reconcile.incremental import planned_run
-from warpd.service.views.render import Paint, outlook_lines, quarantine_lines
+from warpd.service.views.render import Paint, client_impact_lines, quarantine_lines
 from warpd.service.views.report import status_data
 from warpd.service.views.status import quarantine_json
 from warpd.service.workspace import Session
@@ -80,7 +80,7 @@ def test_risks_and_stale_configs_are_told_and_rest_has_a_line_an_owner() -> None
         "stale_configs": ["a/x", "a/y"],
         "warnings": [],
     }
-    assert outlook_lines(data, Paint(False)) == [
+    assert client_impact_lines(data, Paint(False)) == [
         "risk    the network moves\n        say so",
         "stale   these devices then need their configs again: a/x, a/y",
     ]
@@ -111,7 +111,7 @@ def test_growth_is_a_risk_that_somebody_must_agree_to(tmp_path: Path) -> None:
         ("subnet-moves", "networks.a.expected_users")
     ]
     with pytest.raises(WarpError) as caught:
-        change.agree("Apply?", output.Format.json, [item.message for item in read.risks])
+        change.require_consent("Apply?", output.Format.json, [item.message for item in read.risks])
     assert (
         caught.value.exit_code == 1
         and "--yes" in caught.value.hint
