@@ -85,11 +85,11 @@ def given(kind: str, **fields: Any) -> tuple[Intent, Allocations]:
 def with_vnis(allocations: Allocations) -> Allocations:
     """The n-th endpoint's VNI is VNI + n."""
     net = allocations.networks["net"]
-    seats = {
-        name: dataclasses.replace(seat, leg=leg, vni=VNI + leg)
-        for leg, (name, seat) in enumerate(sorted(net.endpoints.items()))
+    endpoints = {
+        name: dataclasses.replace(endpoint, leg=leg, vni=VNI + leg)
+        for leg, (name, endpoint) in enumerate(sorted(net.endpoints.items()))
     }
-    return Allocations({"net": dataclasses.replace(net, endpoints=seats)})
+    return Allocations({"net": dataclasses.replace(net, endpoints=endpoints)})
 
 
 def gateway_key(config: ClientConfig) -> Secret:

@@ -32,7 +32,7 @@ WORLD = st.dictionaries(NAMES, NETWORK, max_size=10)
 
 
 def intent(world: dict[str, Any]) -> Intent:
-    """Nothing rests here: what was given up has laws of its own (`test_succession_laws`)."""
+    """Nothing rests here: what was given up has laws of its own (`test_quarantine_laws`)."""
     gateway = {"pools": {"ports": "51820-51899"}, "quarantine": 0}
     return Intent.model_validate({"version": 1, "gateway": gateway, "networks": world})
 

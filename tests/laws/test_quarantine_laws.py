@@ -38,7 +38,7 @@ World = dict[str, dict[str, Any]]
 
 
 def test_a_thousand_histories(tmp_path: Path) -> None:
-    tally = {"moved without need": 0, "reused while resting": 0, "locks that do not load": 0}
+    tally = {"moved without need": 0, "reused in quarantine": 0, "locks that do not load": 0}
     steps = refused = 0
     for seed in range(HISTORIES):
         life = Life(random.Random(seed), tmp_path, files=seed % 20 == 0)
@@ -203,7 +203,7 @@ class Life:
             return 0
         moved = {item.path.split(".")[1] for item in findings if item.code == "subnet-moves"}
         tally["moved without need"] += self.moves(intent, new, moved)
-        tally["reused while resting"] += self.reuses(new)
+        tally["reused in quarantine"] += self.reuses(new)
         tally["locks that do not load"] += not self.lock_is_sound(intent, new)
         assert from_json(to_json(new)) == new
         self.allocations = new
@@ -242,10 +242,10 @@ class Life:
                 had.subnet == has.subnet
                 or (grew and (had.subnet.subnet_of(has.subnet) or name in excused))
             )
-            count += self.seats_moved(intent, name, had, has)
+            count += self.addresses_moved(intent, name, had, has)
         return count
 
-    def seats_moved(
+    def addresses_moved(
         self, intent: Intent, name: str, had: NetworkAllocation, has: NetworkAllocation
     ) -> int:
         count = 0
@@ -316,21 +316,21 @@ class Life:
         )
 
 
-def test_the_judges_see_what_they_judge(tmp_path: Path) -> None:
-    """With resting turned off, numbers are reused, and the same judge counts them."""
-    tally = {"moved without need": 0, "reused while resting": 0, "locks that do not load": 0}
+def test_the_checks_of_this_law_detect_violations(tmp_path: Path) -> None:
+    """With quarantine turned off, numbers are reused, and the same check counts them."""
+    tally = {"moved without need": 0, "reused in quarantine": 0, "locks that do not load": 0}
     for seed in range(30):
         life = Life(random.Random(seed), tmp_path, files=False)
         plain = life.intent
-        life.intent = lambda plain=plain: _restless(plain())  # type: ignore[method-assign]
+        life.intent = lambda plain=plain: _without_quarantine(plain())  # type: ignore[method-assign]
         for _ in range(STEPS):
             life.edit()
             life.step(tally)
-    print(f"without a rest: {tally['reused while resting']} reused")
-    assert tally["reused while resting"] > 0
+    print(f"without quarantine: {tally['reused in quarantine']} reused")
+    assert tally["reused in quarantine"] > 0
 
 
-def _restless(intent: Intent) -> Intent:
+def _without_quarantine(intent: Intent) -> Intent:
     return intent.model_copy(
         update={"gateway": intent.gateway.model_copy(update={"quarantine": "0s"})}
     )
@@ -346,7 +346,7 @@ def test_a_gateway_rebuilt_from_yaml_and_lock_is_the_same(tmp_path: Path, count:
     for seed in range(count):
         life = Life(random.Random(seed), tmp_path, files=False)
         tally = dict.fromkeys(
-            ("moved without need", "reused while resting", "locks that do not load"), 0
+            ("moved without need", "reused in quarantine", "locks that do not load"), 0
         )
         for _ in range(STEPS):
             life.edit()

@@ -118,7 +118,7 @@ def test_another_name_of_a_link_is_not_taken(gateway: LiveKernel, name: str) -> 
     assert seen("br-lan") == before
 
 
-def test_the_other_end_of_a_door_is_not_taken(gateway: LiveKernel) -> None:
+def test_the_other_end_of_a_guarded_interface_is_not_taken(gateway: LiveKernel) -> None:
     target = world.target(world.intent(web=world.network(1, vcid=VCID), more=world.network(1)))
     sh(f"ip link add dn-{VCID} type veth peer name of-others")
     before = seen(f"dn-{VCID}")

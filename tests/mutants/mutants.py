@@ -324,7 +324,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.vrf:_steer",
-                """if not wants.egress:
+                """if not requirements.egress:
     return""",
                 None,
             ),
@@ -789,7 +789,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.namespace:_links",
-                "[place.tunnel, _exit(network)] if wants.egress else [place.tunnel]",
+                "[place.tunnel, _exit(network)] if requirements.egress else [place.tunnel]",
                 "[place.tunnel]",
             ),
         ),
@@ -862,7 +862,7 @@ MUTANTS = (
             Edit(
                 "warpd.networks.isolation.namespace:build",
                 "out.append(local_delivery.of_tunnel(place.netns, place.tunnel, _transits(network)"
-                " if wants.egress else (), ()))",
+                " if requirements.egress else (), ()))",
                 None,
             ),
         ),
@@ -1276,9 +1276,9 @@ MUTANTS = (
         (
             Edit(
                 "warpd.service.commitment:refuse_lost_state",
-                "not read.previous.networks and read.lock is None and read.intent.networks and"
+                "not read.previous.networks and read.lockfile is None and read.intent.networks and"
                 " has_devices(kernel)",
-                "not read.previous.networks and read.lock is None and False",
+                "not read.previous.networks and read.lockfile is None and False",
             ),
         ),
     ),
@@ -1695,9 +1695,9 @@ else:
         (
             Edit(
                 "warpd.networks.isolation.namespace:build",
-                "drop_unmarked_to(_kept(network, wants), owner=place.netns)",
-                "drop_unmarked_to([item for item in _kept(network, wants) if item.version == 4],"
-                " owner=place.netns)",
+                "drop_unmarked_to(_kept(network, requirements), owner=place.netns)",
+                "drop_unmarked_to([item for item in _kept(network, requirements)"
+                " if item.version == 4], owner=place.netns)",
             ),
         ),
     ),

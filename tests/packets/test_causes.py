@@ -153,7 +153,7 @@ def uplink_down(field: Field) -> tuple[bool, str, str]:
         )
 
 
-def resource_not_granted(field: Field) -> tuple[bool, str, str]:
+def resource_not_permitted(field: Field) -> tuple[bool, str, str]:
     reached = field.tcp(field.laptop, LAN_HOST4, 54)
     said = field.explained("corp/laptop", LAN_HOST4, "--proto", "tcp", "--port", "54")
     return reached, said, r"\* rule: .*drop.*does not pass"
@@ -274,7 +274,7 @@ def foreign_forward_chain(field: Field) -> tuple[bool, str, str]:
 CAUSES: tuple[Callable[[Field], tuple[bool, str, str]], ...] = (
     disabled,
     expired,
-    resource_not_granted,
+    resource_not_permitted,
     outside_the_resources,
     silent_name_server,
     overlapping_network,

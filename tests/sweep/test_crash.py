@@ -149,21 +149,21 @@ def assert_no_more_reach(
             continue
         allowed = _elements(before.get(key)) | _elements(after.get(key))
         assert _elements(item) <= allowed, key
-        assert item.needs[0] in kernel.objects, "a grant without its guard"
+        assert item.needs[0] in kernel.objects, "a permit without its guard"
 
 
 def _elements(item: KernelObject | None) -> frozenset[str]:
     return getattr(item, "elements", frozenset())
 
 
-def test_a_door_is_guarded_before_it_exists() -> None:
+def test_a_guarded_interface_is_guarded_before_it_exists() -> None:
     kernel = FakeKernel()
     steps = planned_run(kernel, world.target(START)).plan.steps
     order = [step.key for step in steps]
     for step in steps:
         if step.key.kind == "link" and step.key.name.startswith("dn-"):
-            door = Key("nft-elements", "", f"guarded_ifaces {step.key.name}")
-            assert order.index(door) < order.index(step.key)
+            guarded = Key("nft-elements", "", f"guarded_ifaces {step.key.name}")
+            assert order.index(guarded) < order.index(step.key)
     gone = removal(settled(START)).plan.steps
     order = [step.key for step in gone]
     assert all(step.change.action is Action.DELETE for step in gone)

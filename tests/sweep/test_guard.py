@@ -1,4 +1,6 @@
-"""The gateway's guard is never without its doors, and never goes while something else could not."""
+"""The gateway's guard is never without its guarded interfaces, and never goes while something else
+could not.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ def root_table() -> NftTable:
     return table
 
 
-def test_doors_come_in_the_tables_own_transaction() -> None:
+def test_guarded_interfaces_come_in_the_tables_own_transaction() -> None:
     table = root_table()
     assert len(table.guarded_ifaces) == 2
     last = create_table(table)[-1]["add"]["element"]
@@ -55,7 +57,7 @@ class Stubborn(FakeKernel):
         return super()._one(change)
 
 
-def test_the_guard_stays_while_a_door_stands() -> None:
+def test_the_guard_stays_while_a_guarded_interface_stands() -> None:
     kernel = Stubborn()
     apply(kernel, planned_run(kernel, TARGET).plan.steps)
     outcome = apply(kernel, removal(kernel).plan.steps)

@@ -74,17 +74,17 @@ def allocate(
     With an error among the findings the allocations are incomplete and must not be used.
     """
     renamed = apply_renames(intent, previous)
-    locked = None if lockfile is None else apply_renames(intent, lockfile)
-    known = renamed if locked is None else merge_lockfile(locked, renamed)
+    recorded = None if lockfile is None else apply_renames(intent, lockfile)
+    known = renamed if recorded is None else merge_lockfile(recorded, renamed)
     quarantine = quarantine_of(intent, known, now_s)
     known = restore_returning(intent, known, quarantine)
     quarantine = with_pending_releases(intent, known, quarantine, now_s)
-    networks = {name: intent.networks[name] for name in _in_order(intent, locked)}
+    networks = {name: intent.networks[name] for name in _in_order(intent, recorded)}
     held = {name: known.networks[name] for name in networks if name in known.networks}
     current, findings = _assign(_Inputs(intent, networks, held, quarantine))
     current = _same_objects(current, renamed.networks)
-    if locked is not None:
-        findings += tuple(_moves(renamed, current, intent, locked))
+    if recorded is not None:
+        findings += tuple(_moves(renamed, current, intent, recorded))
     return Allocations(current, released(known, current, quarantine, now_s)), findings
 
 
@@ -92,8 +92,8 @@ def _in_order(intent: Intent, lockfile: Allocations | None) -> list[str]:
     """Names in their order; those of the lock file first, so that no other one gets their
     values.
     """
-    locked = lockfile.networks if lockfile is not None else {}
-    return sorted(intent.networks, key=lambda name: (name not in locked, name))
+    recorded = lockfile.networks if lockfile is not None else {}
+    return sorted(intent.networks, key=lambda name: (name not in recorded, name))
 
 
 def _same_objects(
@@ -193,10 +193,10 @@ def _moves(
     """What the lock file, and not the YAML, takes from its owners: that cuts clients off."""
     for name in sorted(previous.networks.keys() & current.keys() & lockfile.networks.keys()):
         before, after = previous.networks[name], current[name]
-        network, locked = intent.networks[name], lockfile.networks[name]
+        network, recorded = intent.networks[name], lockfile.networks[name]
         for each in _CLIENT_FIELDS:
             was, now = getattr(before, each), getattr(after, each)
-            if was != now == getattr(locked, each) and getattr(network, each) is None:
+            if was != now == getattr(recorded, each) and getattr(network, each) is None:
                 yield _moved(f"networks.{name}", each, was, now)
         if before.subnet == after.subnet:
             yield from _moves_inside(name, network, before, after)

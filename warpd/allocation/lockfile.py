@@ -143,7 +143,7 @@ class Document(_LockModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Lock:
+class Lockfile:
     """A lock file as it was read.
 
     allocations: None where the file could not be understood; the findings say why.
@@ -158,7 +158,7 @@ class Lock:
         return placed(Finding(code, path_of(loc), message, hint, severity), loc, [self.source], {})
 
 
-ParseLock = Callable[[Path, bytes], Lock]
+ParseLock = Callable[[Path, bytes], Lockfile]
 
 
 def beside(main_file: Path) -> Path:
@@ -166,37 +166,37 @@ def beside(main_file: Path) -> Path:
     return main_file.parent / LOCK_FILE
 
 
-def read_lock(path: Path, parse: ParseLock | None = None) -> Lock | None:
+def read_lock(path: Path, parse: ParseLock | None = None) -> Lockfile | None:
     """Read a lock file; None where there is none.
 
-    `parse` makes a Lock of path and bytes, by default `parse_lock`. One that remembers may give an
-    earlier value for the same bytes.
+    `parse` makes a Lockfile of path and bytes, by default `parse_lock`. One that remembers may give
+    an earlier value for the same bytes.
     """
     if not os.path.lexists(path):
         return None
     raw, problem = bytes_of(path, path.parent)
     if problem is not None:
-        return Lock(Source(str(path)), raw, None, (problem,))
+        return Lockfile(Source(str(path)), raw, None, (problem,))
     return (parse or parse_lock)(path, raw)
 
 
-def parse_lock(path: Path, raw: bytes) -> Lock:
-    """Make a Lock of the bytes of a lock file; what is wrong with it is among its findings."""
+def parse_lock(path: Path, raw: bytes) -> Lockfile:
+    """Make a Lockfile of the bytes of a lock file; what is wrong with it is among its findings."""
     source, findings = read_source(path, raw)
     source = dataclasses.replace(source, hidden=why_hidden(path, path.parent))
     findings = [unquoted(finding, [source]) for finding in findings]
     if source.value is None:
-        return Lock(source, raw, None, tuple(findings))
+        return Lockfile(source, raw, None, tuple(findings))
     try:
         document = Document.model_validate(dict(source.value))
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False)[:1000]
         findings += [unquoted(_shaped(error, source), [source]) for error in errors]
-        return Lock(source, raw, None, tuple(findings))
-    return Lock(source, raw, None if findings else _allocations(document), tuple(findings))
+        return Lockfile(source, raw, None, tuple(findings))
+    return Lockfile(source, raw, None if findings else _allocations(document), tuple(findings))
 
 
-def resolved(path: Path) -> tuple[Lock, tuple[str, ...]] | None:
+def resolved(path: Path) -> tuple[Lockfile, tuple[str, ...]] | None:
     """(the lock file that both sides of a git conflict make, a text for each owner to be given
     another value); None where the file has no conflict.
 
@@ -209,15 +209,15 @@ def resolved(path: Path) -> tuple[Lock, tuple[str, ...]] | None:
         return None
     ours, theirs = (parsed(path, side.encode()) for side in sides(text))
     allocations, texts = merged_locks(ours, theirs)
-    return Lock(Source(str(path), raw), raw, allocations, ()), texts
+    return Lockfile(Source(str(path), raw), raw, allocations, ()), texts
 
 
 def parsed(path: Path, raw: bytes) -> Allocations:
     """The allocations of a lock file's bytes. Raises: InvalidIntent when they are none."""
-    lock = parse_lock(path, raw)
-    if lock.allocations is None:
-        raise InvalidIntent(lock.findings)
-    return lock.allocations
+    lockfile = parse_lock(path, raw)
+    if lockfile.allocations is None:
+        raise InvalidIntent(lockfile.findings)
+    return lockfile.allocations
 
 
 def _shaped(error: Any, source: Source) -> Finding:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Network
 from typing import Any, Final
 
-from warpd.allocation.lockfile import Lock
+from warpd.allocation.lockfile import Lockfile
 from warpd.allocation.model import (
     NETWORK_FIELDS,
     Allocations,
@@ -62,25 +62,25 @@ class _Entry:
 # ---- what contradicts the YAML ----------------------------------------------------------------
 
 
-def contradictions(lock: Lock, intent: Intent) -> Iterator[Finding]:
+def contradictions(lockfile: Lockfile, intent: Intent) -> Iterator[Finding]:
     """What cannot be obeyed: errors, each at its line in the lock file.
 
     Entries of what the YAML no longer has are left alone.
     """
-    if lock.allocations is None:
+    if lockfile.allocations is None:
         return
-    networks = lock.allocations.networks
+    networks = lockfile.allocations.networks
     entries = []
     for name, network in sorted(intent.networks.items()):
         entry = _entry(name, network, networks)
         if entry is not None:
             entries.append(_Entry(network, entry, networks[entry]))
     for each in entries:
-        yield from _against_network(lock, each)
-        yield from _against_endpoints(lock, each)
-        yield from _outside_of_subnets(lock, each)
-        yield from _shared_inside(lock, each)
-    yield from _shared(lock, intent, entries)
+        yield from _against_network(lockfile, each)
+        yield from _against_endpoints(lockfile, each)
+        yield from _outside_of_subnets(lockfile, each)
+        yield from _shared_inside(lockfile, each)
+    yield from _shared(lockfile, intent, entries)
 
 
 def _entry(name: str, one: Network | Endpoint, entries: Iterable[str]) -> str | None:
@@ -89,33 +89,33 @@ def _entry(name: str, one: Network | Endpoint, entries: Iterable[str]) -> str | 
     return next((each for each in names if each is not None and each in entries), None)
 
 
-def _against_network(lock: Lock, entry: _Entry) -> Iterator[Finding]:
+def _against_network(lockfile: Lockfile, entry: _Entry) -> Iterator[Finding]:
     for each in NETWORK_FIELDS:
         chosen = getattr(entry.network, each.yaml) if each.yaml else None
-        locked = getattr(entry.allocation, each.name)
-        if chosen is not None and locked and chosen != locked:
-            yield _differs(lock, (*entry.loc, each.name), locked, f"{each.yaml}: {chosen}")
+        recorded = getattr(entry.allocation, each.name)
+        if chosen is not None and recorded and chosen != recorded:
+            yield _differs(lockfile, (*entry.loc, each.name), recorded, f"{each.yaml}: {chosen}")
 
 
-def _against_endpoints(lock: Lock, entry: _Entry) -> Iterator[Finding]:
+def _against_endpoints(lockfile: Lockfile, entry: _Entry) -> Iterator[Finding]:
     for name, endpoint in sorted(entry.network.endpoints.items()):
         each = _entry(name, endpoint, entry.allocation.endpoints)
         if each is None:
             continue
         for field in ("address", "address6"):
             chosen = getattr(endpoint, field)
-            locked = getattr(entry.allocation.endpoints[each], field)
-            if chosen is not None and chosen != locked:
+            recorded = getattr(entry.allocation.endpoints[each], field)
+            if chosen is not None and chosen != recorded:
                 loc = (*entry.loc, "endpoints", each, field)
-                yield _differs(lock, loc, locked, f"{field}: {chosen}")
+                yield _differs(lockfile, loc, recorded, f"{field}: {chosen}")
 
 
-def _differs(lock: Lock, loc: Loc, locked: object, chosen: str) -> Finding:
-    text = f"the lock has {locked}, but the YAML says {chosen}"
-    return lock.at(CONTRADICTS, loc, text, "`warpctl lock` takes over what the YAML says")
+def _differs(lockfile: Lockfile, loc: Loc, recorded: object, chosen: str) -> Finding:
+    text = f"the lock has {recorded}, but the YAML says {chosen}"
+    return lockfile.at(CONTRADICTS, loc, text, "`warpctl lock` takes over what the YAML says")
 
 
-def _outside_of_subnets(lock: Lock, entry: _Entry) -> Iterator[Finding]:
+def _outside_of_subnets(lockfile: Lockfile, entry: _Entry) -> Iterator[Finding]:
     """Every address lies in its network's subnet."""
     allocation = entry.allocation
     for field, subnet in (("address", allocation.subnet), ("address6", allocation.subnet6)):
@@ -126,10 +126,10 @@ def _outside_of_subnets(lock: Lock, entry: _Entry) -> Iterator[Finding]:
         for loc, address in rows:
             if address not in subnet:
                 text = f"{address} is outside of the network's subnet {subnet}"
-                yield lock.at("lock-outside", loc, text, "remove the line, or correct it")
+                yield lockfile.at("lock-outside", loc, text, "remove the line, or correct it")
 
 
-def _shared_inside(lock: Lock, entry: _Entry) -> Iterator[Finding]:
+def _shared_inside(lockfile: Lockfile, entry: _Entry) -> Iterator[Finding]:
     """Every address, leg and name for keys is one endpoint's."""
     allocation, endpoints = entry.allocation, entry.endpoints
 
@@ -139,26 +139,26 @@ def _shared_inside(lock: Lock, entry: _Entry) -> Iterator[Finding]:
 
     four = ((*entry.loc, "gateway_address"), allocation.gateway_address)
     six = ((*entry.loc, "gateway_address6"), allocation.gateway_address6)
-    yield from _twice(lock, [four, *rows("address")], _ONE_ENDPOINT)
-    yield from _twice(lock, [six, *rows("address6")], _ONE_ENDPOINT)
-    yield from _twice(lock, rows("leg"), _ONE_ENDPOINT)
+    yield from _twice(lockfile, [four, *rows("address")], _ONE_ENDPOINT)
+    yield from _twice(lockfile, [six, *rows("address6")], _ONE_ENDPOINT)
+    yield from _twice(lockfile, rows("leg"), _ONE_ENDPOINT)
     key_names = (
         ((*entry.loc, "endpoints", name, "key_name"), endpoint.key_name or name)
         for name, endpoint in endpoints.items()
     )
-    yield from _twice(lock, key_names, _ONE_ENDPOINT)
+    yield from _twice(lockfile, key_names, _ONE_ENDPOINT)
 
 
-def _shared(lock: Lock, intent: Intent, entries: list[_Entry]) -> Iterator[Finding]:
+def _shared(lockfile: Lockfile, intent: Intent, entries: list[_Entry]) -> Iterator[Finding]:
     """What no two networks may hold."""
     for each in NETWORK_FIELDS:
         if each.is_unique and not (each.name == "vlan" and intent.gateway.vlan_scope == "network"):
-            yield from _twice(lock, _rows_of(each.name, entries), _ONE_NETWORK)
-    yield from _twice(lock, _vnis_of(entries), _ONE_NETWORK)
+            yield from _twice(lockfile, _rows_of(each.name, entries), _ONE_NETWORK)
+    yield from _twice(lockfile, _vnis_of(entries), _ONE_NETWORK)
     blocks = [
         (entry.allocation.subnet, entry.name) for entry in entries if entry.network.subnet is None
     ]
-    yield from _overlaps(lock, blocks)
+    yield from _overlaps(lockfile, blocks)
 
 
 def _rows_of(field: str, entries: list[_Entry]) -> Iterator[Row]:
@@ -177,24 +177,26 @@ def _vnis_of(entries: list[_Entry]) -> Iterator[Row]:
             yield (*entry.loc, "endpoints", name, "vni"), endpoint.vni
 
 
-def _twice(lock: Lock, rows: Iterable[Row], hint: str) -> Iterator[Finding]:
+def _twice(lockfile: Lockfile, rows: Iterable[Row], hint: str) -> Iterator[Finding]:
     """Errors at every place with a value that a place before it has. None is no value."""
     first: dict[Hashable, Loc] = {}
     for loc, value in rows:
         if value is None:
             continue
         if value in first:
-            yield lock.at("lock-twice", loc, f"{value} is {path_of(first[value])}'s already", hint)
+            yield lockfile.at(
+                "lock-twice", loc, f"{value} is {path_of(first[value])}'s already", hint
+            )
         first.setdefault(value, loc)
 
 
-def _overlaps(lock: Lock, blocks: list[tuple[IPv4Network, str]]) -> Iterator[Finding]:
+def _overlaps(lockfile: Lockfile, blocks: list[tuple[IPv4Network, str]]) -> Iterator[Finding]:
     """Of subnets that the YAML does not choose: allocated on two branches, most likely."""
     largest: tuple[IPv4Network, str] | None = None
     for block, name in sorted(blocks):
         if largest is not None and block.overlaps(largest[0]):
             text = f"{block} overlaps {largest[0]} of network {largest[1]}"
-            yield lock.at("lock-twice", ("networks", name, "subnet"), text, _ONE_NETWORK)
+            yield lockfile.at("lock-twice", ("networks", name, "subnet"), text, _ONE_NETWORK)
         else:
             largest = (block, name)
 
@@ -202,18 +204,18 @@ def _overlaps(lock: Lock, blocks: list[tuple[IPv4Network, str]]) -> Iterator[Fin
 # ---- where it is behind -----------------------------------------------------------------------
 
 
-def behind(lock: Lock, allocations: Allocations) -> Iterator[Finding]:
+def behind(lockfile: Lockfile, allocations: Allocations) -> Iterator[Finding]:
     """Warnings: what is allocated and not in the lock file, and what is in it and not allocated."""
-    if lock.allocations is None:
+    if lockfile.allocations is None:
         return
-    locked = lock.allocations.networks
-    for name in sorted(allocations.networks.keys() - locked.keys()):
+    recorded = lockfile.allocations.networks
+    for name in sorted(allocations.networks.keys() - recorded.keys()):
         yield _behind(f"networks.{name}", f"network {name} is not in {LOCK_FILE}")
-    for name in sorted(locked.keys() - allocations.networks.keys()):
+    for name in sorted(recorded.keys() - allocations.networks.keys()):
         text = f"the YAML has no network {name}: its numbers stay reserved"
-        yield lock.at(BEHIND, ("networks", name), text, _UPDATE, "warning")
-    for name in sorted(locked.keys() & allocations.networks.keys()):
-        yield from _behind_in(lock, name, locked[name], allocations.networks[name])
+        yield lockfile.at(BEHIND, ("networks", name), text, _UPDATE, "warning")
+    for name in sorted(recorded.keys() & allocations.networks.keys()):
+        yield from _behind_in(lockfile, name, recorded[name], allocations.networks[name])
 
 
 def _behind(path: str, text: str) -> Finding:
@@ -221,36 +223,40 @@ def _behind(path: str, text: str) -> Finding:
 
 
 def _behind_in(
-    lock: Lock, name: str, locked: NetworkAllocation, current: NetworkAllocation
+    lockfile: Lockfile, name: str, recorded: NetworkAllocation, current: NetworkAllocation
 ) -> Iterator[Finding]:
-    missing = current.endpoints.keys() - locked.endpoints.keys()
-    removed = locked.endpoints.keys() - current.endpoints.keys()
+    missing = current.endpoints.keys() - recorded.endpoints.keys()
+    removed = recorded.endpoints.keys() - current.endpoints.keys()
     if missing:
         yield _behind(f"networks.{name}.endpoints", f"not in {LOCK_FILE}: {_listed(missing)}")
     for each in sorted(removed)[:_NAMED_AT_MOST]:
         text = f"the YAML has no endpoint {name}/{each}: its addresses stay reserved"
-        yield lock.at(BEHIND, ("networks", name, "endpoints", each), text, _UPDATE, "warning")
+        yield lockfile.at(BEHIND, ("networks", name, "endpoints", each), text, _UPDATE, "warning")
     if len(removed) > _NAMED_AT_MOST:
         count = len(removed)
         text = f"the YAML no longer has {count} endpoints of network {name}: {_listed(removed)}"
-        yield lock.at(BEHIND, ("networks", name, "endpoints"), text, _UPDATE, "warning")
-    yield from _outdated(lock, ("networks", name), network_values, locked, current)
-    for each in sorted(locked.endpoints.keys() & current.endpoints.keys()):
-        before, after = locked.endpoints[each], current.endpoints[each]
+        yield lockfile.at(BEHIND, ("networks", name, "endpoints"), text, _UPDATE, "warning")
+    yield from _outdated(lockfile, ("networks", name), network_values, recorded, current)
+    for each in sorted(recorded.endpoints.keys() & current.endpoints.keys()):
+        before, after = recorded.endpoints[each], current.endpoints[each]
         if before != after:
             loc = ("networks", name, "endpoints", each)
-            yield from _outdated(lock, loc, endpoint_values, before, after)
+            yield from _outdated(lockfile, loc, endpoint_values, before, after)
 
 
 def _outdated(
-    lock: Lock, loc: Loc, values: Callable[[Any], dict[str, Any]], locked: Any, current: Any
+    lockfile: Lockfile,
+    loc: Loc,
+    values: Callable[[Any], dict[str, Any]],
+    recorded: Any,
+    current: Any,
 ) -> Iterator[Finding]:
-    before, after = values(locked), values(current)
+    before, after = values(recorded), values(current)
     for name in sorted(before.keys() | after.keys()):
         was, now = before.get(name, "nothing"), after.get(name, "nothing")
         if was != now:
             text = f"the lock has {was}, allocated is {now}"
-            yield lock.at(BEHIND, (*loc, name), text, _UPDATE, "warning")
+            yield lockfile.at(BEHIND, (*loc, name), text, _UPDATE, "warning")
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -146,16 +146,16 @@ def merge_lockfile(lockfile: Allocations, previous: Allocations) -> Allocations:
     """
     networks = dict(lockfile.networks)
     for name, allocation in sorted(previous.networks.items()):
-        locked = networks.get(name)
-        if locked is None:
+        recorded = networks.get(name)
+        if recorded is None:
             networks[name] = allocation
             continue
         more = {
             each: endpoint
             for each, endpoint in allocation.endpoints.items()
-            if each not in locked.endpoints
+            if each not in recorded.endpoints
         }
-        networks[name] = dataclasses.replace(locked, endpoints={**locked.endpoints, **more})
+        networks[name] = dataclasses.replace(recorded, endpoints={**recorded.endpoints, **more})
     return Allocations(networks, _latest((*lockfile.tombstones, *previous.tombstones)))
 
 

@@ -51,12 +51,12 @@ class DaemonGateway:
     def plan(self) -> dict[str, Any]:
         return self.ask("GET", "/v1/plan?fresh=1")
 
-    def explain(self, way: ExplainRequest) -> dict[str, Any]:
+    def explain(self, request: ExplainRequest) -> dict[str, Any]:
         query = {
-            "endpoint": way.endpoint,
-            "target": way.target,
-            "proto": way.protocol,
-            "port": way.port,
+            "endpoint": request.endpoint,
+            "target": request.target,
+            "proto": request.protocol,
+            "port": request.port,
         }
         return self.ask("GET", f"/v1/explain?{urlencode(query)}")
 

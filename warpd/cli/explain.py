@@ -43,22 +43,26 @@ def explain_(
 
     The packet is the first one of a connection; answers to it come back the same way.
     """
-    way = ExplainRequest(name, target, protocol, port or 0)
-    data = _asked(context.obj, way) if asking.through_daemon() else _explained(context.obj, way)
+    request = ExplainRequest(name, target, protocol, port or 0)
+    data = (
+        _asked(context.obj, request)
+        if asking.through_daemon()
+        else _explained(context.obj, request)
+    )
     output.emit(
         data, "\n".join([*first_lines(data["conditions"], output.paint()), _text(data)]), form
     )
 
 
-def _asked(session: Session, way: ExplainRequest) -> dict[str, Any]:
+def _asked(session: Session, request: ExplainRequest) -> dict[str, Any]:
     daemon = asking.DaemonGateway(session)
-    return {**daemon.explain(way), "conditions": daemon.conditions()}
+    return {**daemon.explain(request), "conditions": daemon.conditions()}
 
 
-def _explained(session: Session, way: ExplainRequest) -> dict[str, Any]:
+def _explained(session: Session, request: ExplainRequest) -> dict[str, Any]:
     seen = load_and_observe(session)
     with live_kernel() as kernel:
-        return {**explained(kernel, seen.target, seen.found, way), "conditions": seen.rows()}
+        return {**explained(kernel, seen.target, seen.found, request), "conditions": seen.rows()}
 
 
 def _text(data: Mapping[str, Any]) -> str:

@@ -82,7 +82,7 @@ def _write(session: Session, out: Path | None, form: Format) -> None:
     if out is not None:
         write_private(out, new, 0o644)
         _emit(out, "written", outdated, form)
-    elif read.lock is None or read.lock.raw != new:
+    elif read.lockfile is None or read.lockfile.raw != new:
         write(read, session.lock_file, new)
         _emit(session.lock_file, "written", outdated, form)
     else:
@@ -121,15 +121,15 @@ def write(read: LoadedIntent, path: Path, new: bytes) -> None:
         Busy: another program has changed it since it was read.
         WarpError: it cannot be written.
     """
-    if read.lock is None:
+    if read.lockfile is None:
         create(path, new, 0o644)
     else:
-        replace(path, read.lock.raw, new)
+        replace(path, read.lockfile.raw, new)
 
 
 def _outdated(read: LoadedIntent, path: Path) -> list[Finding]:
     """Return where the lock file is behind."""
-    if read.lock is None:
+    if read.lockfile is None:
         text = f"there is no {LOCK_FILE} in {path.parent}"
         return [Finding(BEHIND, "", text, "`warpctl lock` writes it", "warning")]
     return [item for item in read.warnings if item.code == BEHIND]

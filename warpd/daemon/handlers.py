@@ -127,7 +127,7 @@ def explain(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, A
     """By the intent in force. Raises: as `warpctl explain`."""
     wanted = _in_force(reconciler).wanted
     return explained(
-        reconciler.kernel, wanted, planned_run(reconciler.kernel, wanted), arguments["way"]
+        reconciler.kernel, wanted, planned_run(reconciler.kernel, wanted), arguments["request"]
     )
 
 

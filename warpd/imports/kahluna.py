@@ -64,13 +64,13 @@ def read(_raw: bytes, wanted: ImportOptions) -> ImportResult:
     """
     import sqlite3  # by an import alone: the daemon loads this package for its CSV
 
-    finds = ImportBuilder(wanted)
+    builder = ImportBuilder(wanted)
     try:
         base = sqlite3.connect(f"file:{quote(wanted.file)}?mode=ro", uri=True)
         base.text_factory = lambda raw: raw.decode("utf-8", "replace")
         try:
             networks = _networks(base)
-            _gateway(base, networks, finds)
+            _gateway(base, networks, builder)
         finally:
             base.close()
     except sqlite3.Error as failure:
@@ -83,15 +83,15 @@ def read(_raw: bytes, wanted: ImportOptions) -> ImportResult:
         ) from None
     tables = Counter(item.row.get("routing_table_id") for item in networks)
     for item in networks:
-        _network(item, tables, finds)
-    _warn_of_overlaps(finds)
+        _network(item, tables, builder)
+    _warn_of_overlaps(builder)
     if not networks:
-        finds.error(
+        builder.error(
             "",
             "holds no networks: no rows in vpn_networks or wg_interfaces",
             "check that this is the right file",
         )
-    return finds.done()
+    return builder.done()
 
 
 # The tables
@@ -151,19 +151,19 @@ def _config_values(row: Row) -> dict[str, str]:
     return {key.strip().lower(): value.strip() for key, _, value in lines}
 
 
-def _gateway(base: sqlite3.Connection, networks: list[_Network], finds: ImportBuilder) -> None:
+def _gateway(base: sqlite3.Connection, networks: list[_Network], builder: ImportBuilder) -> None:
     row = next(iter((*_rows(base, "gateway_config"), *_rows(base, "server_config"))), {})
     name = str(row.get("hostname") or "")
     if is_host(name) and name != "localhost":
-        finds.gateway["name"] = name
+        builder.gateway["name"] = name
     known = _dialled(networks) or _public_address(row)
     if len(known) == 1 and is_host(next(iter(known))):
-        finds.gateway["public_endpoint"] = known.pop()
+        builder.gateway["public_endpoint"] = known.pop()
         return
     text = "the database does not say what clients dial"
     if known:
         text = f"clients dial {', '.join(sorted(known))}"
-    finds.warning(
+    builder.warning(
         "gateway.public_endpoint", text, "write the host name or address that clients should dial"
     )
 
@@ -183,64 +183,68 @@ def _public_address(row: Row) -> set[str]:
 # One network
 
 
-def _network(item: _Network, tables: Counter[Any], finds: ImportBuilder) -> None:
-    row, before = item.row, finds.errors()
+def _network(item: _Network, tables: Counter[Any], builder: ImportBuilder) -> None:
+    row, before = item.row, builder.errors()
     label = str(row.get("name") or f"network {row.get('id')}")
-    name = free(slug(label) or f"network-{row.get('id')}", finds.networks)
+    name = free(slug(label) or f"network-{row.get('id')}", builder.networks)
     path = f"networks.{name}"
     if name != label:
-        finds.warning(path, f"the network {label!r} becomes {name}")
+        builder.warning(path, f"the network {label!r} becomes {name}")
     kind = str(row.get("network_type") or "").replace("_", "-")
     body: dict[str, Any] = {"type": _TYPES.get(kind, kind)}
     if body["type"] not in NETWORK_TYPES:
-        finds.error(
+        builder.error(
             f"{path}.type",
             f"the type {row.get('network_type')!r} is not known",
             f"one of {', '.join(NETWORK_TYPES)}",
         )
     if name != label:
         body["description"] = label[:1000]
-    _state(row, path, body, finds)
-    _pinned(row, path, body, finds)
-    subnet = _subnet(row, path, body, finds)
-    body["private_key_file"] = finds.key(path, f"{name}.key", row.get("private_key"), "private key")
-    _refuse_other_pair(row, path, finds)
-    _dns(item, path, body, finds)
+    _state(row, path, body, builder)
+    _pinned(row, path, body, builder)
+    subnet = _subnet(row, path, body, builder)
+    body["private_key_file"] = builder.key(
+        path, f"{name}.key", row.get("private_key"), "private key"
+    )
+    _refuse_other_pair(row, path, builder)
+    _dns(item, path, body, builder)
     if _is(body, "ethernet"):
-        _l2(row, path, body, finds)
-    _not_taken_over(row, tables, path, body, finds)
+        _l2(row, path, body, builder)
+    _not_taken_over(row, tables, path, body, builder)
     body["ipv6"] = False
-    body["endpoints"] = _endpoints(item, name, subnet, finds)
-    if finds.sound(path, before):
-        finds.networks[name] = body
+    body["endpoints"] = _endpoints(item, name, subnet, builder)
+    if builder.sound(path, before):
+        builder.networks[name] = body
 
 
-def _state(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> None:
+def _state(row: Row, path: str, body: dict[str, Any], builder: ImportBuilder) -> None:
     if row.get("status") == "suspended":
         body["enabled"] = False
     elif row.get("status") == "failed":
-        finds.warning(
+        builder.warning(
             path,
             "its last state was failed; it is taken over as active",
             "write enabled: false to keep it off",
         )
 
 
-def _pinned(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> None:
+def _pinned(row: Row, path: str, body: dict[str, Any], builder: ImportBuilder) -> None:
     port = row.get("port")
     if isinstance(port, int) and 1 <= port <= 65535:
         body["port"] = port
     else:
-        finds.error(f"{path}.port", f"the port {port!r} is none", "clients dial a fixed port")
+        builder.error(f"{path}.port", f"the port {port!r} is none", "clients dial a fixed port")
     if isinstance(row.get("vcid"), int):
         body["vcid"] = row["vcid"]
     else:
-        finds.warning(
+        builder.warning(
             f"{path}.vcid", "it has no VCID", "one is allocated; write vcid to have another"
         )
 
 
-def _subnet(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> IPv4Network | None:
+def _subnet(
+    row: Row, path: str, body: dict[str, Any], builder: ImportBuilder
+) -> IPv4Network | None:
     """Set the subnet and the gateway address, and return the subnet.
 
     The older gateway used the second address of the subnet, which is the first host address.
@@ -253,10 +257,10 @@ def _subnet(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> 
         what, hint = (
             ("has host bits", f"is it {loose}?") if loose else ("is no subnet", "ADDRESS/LENGTH")
         )
-        finds.error(f"{path}.subnet", f"{text[:60]!r} {what}", hint)
+        builder.error(f"{path}.subnet", f"{text[:60]!r} {what}", hint)
         return None
     if not isinstance(subnet, IPv4Network) or subnet.prefixlen > 31:
-        finds.error(
+        builder.error(
             f"{path}.subnet",
             f"{text} holds no endpoint beside the gateway",
             "an IPv4 subnet, /31 or wider",
@@ -273,26 +277,26 @@ def _loose(text: str) -> str:
         return ""
 
 
-def _refuse_other_pair(row: Row, path: str, finds: ImportBuilder) -> None:
+def _refuse_other_pair(row: Row, path: str, builder: ImportBuilder) -> None:
     """Add an error if the private and the public key of a row are not a pair.
 
     The public key in the row is the one that clients know.
     """
     half, public = _half(row.get("private_key")), str(row.get("public_key") or "").strip()
     if half and public and half != public:
-        finds.error(
+        builder.error(
             path, "its private and public key are not a pair", "find out which one is in use"
         )
 
 
-def _dns(item: _Network, path: str, body: dict[str, Any], finds: ImportBuilder) -> None:
+def _dns(item: _Network, path: str, body: dict[str, Any], builder: ImportBuilder) -> None:
     exported = sorted(set(item.exported("dns")))
     servers = [part.strip() for part in exported[0].split(",")] if len(exported) == 1 else []
     if servers and all(_is_address(server) for server in servers):
         body["dns"] = servers
     elif exported:
         text = f"its client configs have DNS = {' / '.join(exported)[:200]}"
-        finds.warning(f"{path}.dns", text, "write dns for new client configs")
+        builder.warning(f"{path}.dns", text, "write dns for new client configs")
 
 
 def _is_address(text: str) -> bool:
@@ -302,57 +306,57 @@ def _is_address(text: str) -> bool:
         return False
 
 
-def _l2(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> None:
+def _l2(row: Row, path: str, body: dict[str, Any], builder: ImportBuilder) -> None:
     if isinstance(row.get("vlan_id"), int):
         body["vlan_id"] = row["vlan_id"]
-    _bridge_name(str(row.get("bridge_name") or ""), path, body, finds)
+    _bridge_name(str(row.get("bridge_name") or ""), path, body, builder)
     for field in ("vlan_range", "vni_pool"):
-        _range(str(row.get(field) or ""), field, path, body, finds)
+        _range(str(row.get(field) or ""), field, path, body, builder)
     first, _, last = str(body.get("vlan_range", "")).partition("-")
     if first and int(first) <= body.get("vlan_id", 0) <= int(last):
         text = (
             f"VLAN {body['vlan_id']} was untagged (vlan_id) and in {body.pop('vlan_range')};"
             " vlan_range is omitted"
         )
-        finds.warning(f"{path}.vlan_range", text, "write the tagged VLANs that should pass")
+        builder.warning(f"{path}.vlan_range", text, "write the tagged VLANs that should pass")
 
 
-def _bridge_name(name: str, path: str, body: dict[str, Any], finds: ImportBuilder) -> None:
+def _bridge_name(name: str, path: str, body: dict[str, Any], builder: ImportBuilder) -> None:
     if is_link_name(name):
         body["bridge_name"] = name
     elif name:
         text = f"{name[:60]!r} is no name for an interface"
-        finds.warning(f"{path}.bridge_name", text, "left out")
+        builder.warning(f"{path}.bridge_name", text, "left out")
 
 
-def _range(text: str, field: str, path: str, body: dict[str, Any], finds: ImportBuilder) -> None:
+def _range(text: str, field: str, path: str, body: dict[str, Any], builder: ImportBuilder) -> None:
     match = _RANGE.match(text)
     if match:
         body[field] = f"{match[1]}-{match[2] or match[1]}"
     elif text:
         told = f"{text[:60]!r} is no range of numbers; left out"
-        finds.warning(f"{path}.{field}", told, "write FIRST-LAST")
+        builder.warning(f"{path}.{field}", told, "write FIRST-LAST")
 
 
 def _not_taken_over(
-    row: Row, tables: Counter[Any], path: str, body: dict[str, Any], finds: ImportBuilder
+    row: Row, tables: Counter[Any], path: str, body: dict[str, Any], builder: ImportBuilder
 ) -> None:
     table = row.get("routing_table_id")
     if isinstance(table, int) and tables[table] == 1:
         body["routing_table"] = table
     elif table is not None:
-        finds.warning(
+        builder.warning(
             f"{path}.routing_table",
             f"{tables[table]} networks have routing table {table}; left out",
             "one is allocated",
         )
     if row.get("rate_limit_enabled"):
-        finds.warning(
+        builder.warning(
             path, "its rate limit is not taken over", "warpd has none; limit on the uplink (tc)"
         )
     if row.get("custom_allowed_ips"):
         text = f"its clients were given AllowedIPs {str(row['custom_allowed_ips'])[:200]}"
-        finds.warning(
+        builder.warning(
             path, f"{text}; new configs follow the type", "clients in the field keep theirs"
         )
     if _is(body, "internet") and row.get("peer_communication_enabled"):
@@ -360,11 +364,11 @@ def _not_taken_over(
             "endpoints could talk to each other, but a migration may have set that without being"
             " asked; left out"
         )
-        finds.warning(
+        builder.warning(
             f"{path}.peer_communication", text, "write peer_communication: true if it is meant"
         )
     if _is(body, "lists_resources"):
-        finds.warning(
+        builder.warning(
             f"{path}.resources",
             "the database does not say what may be reached: nothing is",
             "write resources",
@@ -380,7 +384,7 @@ def _is(body: Mapping[str, Any], property_: str) -> bool:
 
 
 def _endpoints(
-    item: _Network, network: str, subnet: IPv4Network | None, finds: ImportBuilder
+    item: _Network, network: str, subnet: IPv4Network | None, builder: ImportBuilder
 ) -> dict[str, Any]:
     out: dict[str, Any] = {}
     taken = Counter(str(row.get("ip_address") or "").strip() for row in item.endpoints)
@@ -389,23 +393,23 @@ def _endpoints(
         label = str(row.get("name") or f"endpoint {row.get('id')}")
         name = free(slug(label) or f"endpoint-{row.get('id')}", used)
         used[name] = row
-        path, before = f"networks.{network}.endpoints.{name}", finds.errors()
-        fields = _endpoint(row, label, path, f"{network}.{name}.psk", finds)
+        path, before = f"networks.{network}.endpoints.{name}", builder.errors()
+        fields = _endpoint(row, label, path, f"{network}.{name}.psk", builder)
         if name != label:
-            finds.warning(path, f"the endpoint {label!r} becomes {name}")
-        _address(row, path, taken, subnet, finds)
-        _compare(row, item, path, finds)
-        if finds.errors() == before:
+            builder.warning(path, f"the endpoint {label!r} becomes {name}")
+        _address(row, path, taken, subnet, builder)
+        _compare(row, item, path, builder)
+        if builder.errors() == before:
             out[name] = fields
     return out
 
 
 def _endpoint(
-    row: Row, label: str, path: str, key_name: str, finds: ImportBuilder
+    row: Row, label: str, path: str, key_name: str, builder: ImportBuilder
 ) -> dict[str, Any]:
     kind = row.get("endpoint_type") or "mobile"
     if kind not in ("mobile", "cpe", "gateway"):
-        finds.error(f"{path}.type", f"there is no type {kind!r}", "mobile, cpe or gateway")
+        builder.error(f"{path}.type", f"there is no type {kind!r}", "mobile, cpe or gateway")
     fields: dict[str, Any] = {"type": kind}
     if slug(label) != label:
         fields["description"] = label[:1000]
@@ -414,52 +418,52 @@ def _endpoint(
     fields["address"] = str(row.get("ip_address") or "").strip()
     public = str(row.get("public_key") or "").strip()
     if decoded(public) is None:
-        finds.error(f"{path}.public_key", "the public key is none", "44 characters of base64")
-    _refuse_other_pair(row, path, finds)
+        builder.error(f"{path}.public_key", "the public key is none", "44 characters of base64")
+    _refuse_other_pair(row, path, builder)
     fields["public_key"] = public
     if row.get("preshared_key"):
-        fields["preshared_key_file"] = finds.key(
+        fields["preshared_key_file"] = builder.key(
             path, key_name, row["preshared_key"], "preshared key"
         )
     else:
         fields["preshared_key"] = False
     if row.get("rate_limit_enabled"):
-        finds.warning(
+        builder.warning(
             path, "its rate limit is not taken over", "warpd has none; limit on the uplink (tc)"
         )
     return fields
 
 
 def _address(
-    row: Row, path: str, taken: Counter[str], subnet: IPv4Network | None, finds: ImportBuilder
+    row: Row, path: str, taken: Counter[str], subnet: IPv4Network | None, builder: ImportBuilder
 ) -> None:
     text = str(row.get("ip_address") or "").strip()
     if not _is_address(text) or ip_address(text).version != 4:
-        finds.error(
+        builder.error(
             f"{path}.address", f"{text[:60]!r} is no IPv4 address", "without a prefix length"
         )
     elif taken[text] > 1:
-        finds.error(
+        builder.error(
             f"{path}.address",
             f"{text} is used {taken[text]} times in this network",
             "which device has it?",
         )
     elif subnet is not None and IPv4Address(text) not in subnet:
-        finds.error(
+        builder.error(
             f"{path}.address",
             f"{text} lies outside of the subnet {subnet}",
             "which of them is in the field?",
         )
     elif subnet is not None and IPv4Address(text) == subnet[1]:
-        finds.error(
+        builder.error(
             f"{path}.address", f"{text} is the gateway's own address", "which device has it?"
         )
 
 
-def _compare(row: Row, item: _Network, path: str, finds: ImportBuilder) -> None:
+def _compare(row: Row, item: _Network, path: str, builder: ImportBuilder) -> None:
     """Report where the exported client config differs from the table."""
     config = item.configs.get(row["id"], {})
-    _compare_addresses(row, config, path, finds)
+    _compare_addresses(row, config, path, builder)
     differences = {
         "its device knows another public key of the gateway than the table has": (
             config.get("publickey", _public(item.row)) != _public(item.row)
@@ -474,15 +478,15 @@ def _compare(row: Row, item: _Network, path: str, finds: ImportBuilder) -> None:
     }
     for text, is_so in differences.items():
         if is_so:
-            finds.error(path, text, "which one is in the field?")
+            builder.error(path, text, "which one is in the field?")
     port = config.get("endpoint", "").rpartition(":")[2]
     if port and port != str(item.row.get("port")):
         text = f"its device dials port {port[:20]}, the network has {item.row.get('port')}"
-        finds.warning(path, text, "it needs a new config")
+        builder.warning(path, text, "it needs a new config")
 
 
 def _compare_addresses(
-    row: Row, config: Mapping[str, str], path: str, finds: ImportBuilder
+    row: Row, config: Mapping[str, str], path: str, builder: ImportBuilder
 ) -> None:
     given = (part.strip().partition("/")[0] for part in config.get("address", "").split(","))
     addresses = [text for text in given if text]
@@ -491,7 +495,7 @@ def _compare_addresses(
             f"its device was given the address {', '.join(addresses)[:100]}, the table has"
             f" {row.get('ip_address')}"
         )
-        finds.error(f"{path}.address", text, "which one is in the field?")
+        builder.error(f"{path}.address", text, "which one is in the field?")
 
 
 def _text_of(row: Row, column: str) -> str:
@@ -508,15 +512,15 @@ def _half(private: object) -> str:
     return derivation.public_key(derivation.Secret(raw)) if raw is not None else ""
 
 
-def _warn_of_overlaps(finds: ImportBuilder) -> None:
+def _warn_of_overlaps(builder: ImportBuilder) -> None:
     """Warn of subnets that overlap. This is allowed, since networks are isolated."""
     previous: list[tuple[str, IPv4Network]] = []
-    for name, body in finds.networks.items():
+    for name, body in builder.networks.items():
         subnet = IPv4Network(body["subnet"])
         for other, block in previous:
             if block.overlaps(subnet):
                 text = f"{subnet} overlaps {block} of {other}"
-                finds.warning(
+                builder.warning(
                     f"networks.{name}.subnet", text, "this is allowed: networks are isolated"
                 )
         previous.append((name, subnet))

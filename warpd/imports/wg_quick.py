@@ -101,12 +101,12 @@ def is_mine(head: bytes) -> bool:
 
 def read(raw: bytes, wanted: ImportOptions) -> ImportResult:
     """Read a config. All problems are in the findings of the result."""
-    finds = ImportBuilder(wanted)
-    sections = list(_SectionReader(finds).read(raw.decode("utf-8", "replace")))
+    builder = ImportBuilder(wanted)
+    sections = list(_SectionReader(builder).read(raw.decode("utf-8", "replace")))
     heads = [item for item in sections if item.kind == "interface"]
     name = slug(wanted.name or PurePath(wanted.file).stem) or "imported"
     if wanted.kind not in NETWORK_TYPES:
-        finds.error(
+        builder.error(
             "",
             "a wg-quick config does not say what may pass",
             f"--type {', --type '.join(NETWORK_TYPES)}",
@@ -115,23 +115,23 @@ def read(raw: bytes, wanted: ImportOptions) -> ImportResult:
     if len(heads) != 1:
         line = heads[1].line if heads else 1
         text = f"has {len(heads)} [Interface] sections, a server's config has one"
-        finds.error("", text, "", line)
-        return finds.done()
+        builder.error("", text, "", line)
+        return builder.done()
     body: dict[str, Any] = {"type": wanted.kind}
-    subnets = _interface(heads[0], name, body, finds)
+    subnets = _interface(heads[0], name, body, builder)
     body["endpoints"] = _peers(
-        [item for item in sections if item.kind == "peer"], name, subnets, finds
+        [item for item in sections if item.kind == "peer"], name, subnets, builder
     )
-    if finds.sound(f"networks.{name}"):
-        finds.networks[name] = body
-    return finds.done()
+    if builder.sound(f"networks.{name}"):
+        builder.networks[name] = body
+    return builder.done()
 
 
 class _SectionReader:
     """Reads a config line by line. Comments above a section or a value belong to it."""
 
-    def __init__(self, finds: ImportBuilder) -> None:
-        self._finds = finds
+    def __init__(self, builder: ImportBuilder) -> None:
+        self._finds = builder
         self._section: _Section | None = None
         self._pending: list[str] = []  # comments since the last section or value
         self._is_off = False  # within a peer that is commented out
@@ -182,10 +182,10 @@ class _SectionReader:
 
 
 def _interface(
-    head: _Section, name: str, body: dict[str, Any], finds: ImportBuilder
+    head: _Section, name: str, body: dict[str, Any], builder: ImportBuilder
 ) -> list[IPv4Network | IPv6Network]:
-    _left_out(head, finds)
-    finds.place(f"networks.{name}", head.line)
+    _left_out(head, builder)
+    builder.place(f"networks.{name}", head.line)
     for key, field_ in (
         ("privatekey", "private_key_file"),
         ("listenport", "port"),
@@ -194,9 +194,9 @@ def _interface(
         ("address", "gateway_address"),
         ("address", "expected_users"),
     ):
-        finds.place(f"networks.{name}.{field_}", head.one(key)[0])
+        builder.place(f"networks.{name}.{field_}", head.one(key)[0])
     line, private = head.one("privatekey")
-    file = finds.key(
+    file = builder.key(
         f"networks.{name}", f"{name}.key", private, "PrivateKey of [Interface]", line or head.line
     )
     body["private_key_file"] = file
@@ -206,55 +206,55 @@ def _interface(
             body[field_] = int(text)
         elif text or field_ == "port":
             what = f"{key} must be a number from {low} to {high}"
-            finds.error(
+            builder.error(
                 f"networks.{name}.{field_}",
                 what,
                 "what `wg show` says of the running device",
                 line or head.line,
             )
-    return _addresses(head, name, body, finds)
+    return _addresses(head, name, body, builder)
 
 
-def _left_out(section: _Section, finds: ImportBuilder) -> None:
+def _left_out(section: _Section, builder: ImportBuilder) -> None:
     for line, key, _ in section.values:
         if key in _LEFT_OUT and section.kind == "interface":
-            finds.warning(
+            builder.warning(
                 "",
                 f"{key} is not taken over",
                 "warpd routes, filters and translates by the network's type",
                 line,
             )
         elif key not in _KNOWN.get(section.kind, ()):
-            finds.error("", f"{key[:40]} is no key of [{section.kind.capitalize()}]", "", line)
+            builder.error("", f"{key[:40]} is no key of [{section.kind.capitalize()}]", "", line)
 
 
 def _addresses(
-    head: _Section, name: str, body: dict[str, Any], finds: ImportBuilder
+    head: _Section, name: str, body: dict[str, Any], builder: ImportBuilder
 ) -> list[IPv4Network | IPv6Network]:
     """Set the subnets of the network; return those that were taken over."""
-    four, six = _interfaces(head, name, finds)
+    four, six = _interfaces(head, name, builder)
     if len(four) != 1 or four[0].network.prefixlen == 32:
         text = "one IPv4 Address with the length of its subnet is needed"
         line = head.one("address")[0] or head.line
-        finds.error(f"networks.{name}.subnet", text, "as Address = 10.0.0.1/24", line)
+        builder.error(f"networks.{name}.subnet", text, "as Address = 10.0.0.1/24", line)
         return []
     body |= {"subnet": str(four[0].network), "gateway_address": str(four[0].ip)}
     if not six:
         body["ipv6"] = False
         return [four[0].network]
     line = next((line for line, text in head.all("address") if ":" in text), head.line)
-    finds.place(f"networks.{name}.subnet6", line)
+    builder.place(f"networks.{name}.subnet6", line)
     if len(six) > 1 or six[0].network.prefixlen == 128:
         text = "of IPv6 only one Address with the length of its subnet can be taken over"
-        finds.error(f"networks.{name}.subnet6", text, "as Address = fd00::1/64", line)
+        builder.error(f"networks.{name}.subnet6", text, "as Address = fd00::1/64", line)
         return [four[0].network]
-    _warn_of_moved_gateway(six[0], f"networks.{name}.subnet6", line, finds)
+    _warn_of_moved_gateway(six[0], f"networks.{name}.subnet6", line, builder)
     body["subnet6"] = str(six[0].network)
     return [four[0].network, six[0].network]
 
 
 def _interfaces(
-    head: _Section, name: str, finds: ImportBuilder
+    head: _Section, name: str, builder: ImportBuilder
 ) -> tuple[list[IPv4Interface], list[IPv6Interface]]:
     four: list[IPv4Interface] = []
     six: list[IPv6Interface] = []
@@ -263,7 +263,7 @@ def _interfaces(
             item = ip_interface(text)
         except ValueError:
             told = f"Address {text[:60]} is none"
-            finds.error(f"networks.{name}.subnet", told, "ADDRESS/LENGTH", line)
+            builder.error(f"networks.{name}.subnet", told, "ADDRESS/LENGTH", line)
             continue
         if isinstance(item, IPv4Interface):
             four.append(item)
@@ -272,17 +272,22 @@ def _interfaces(
     return four, six
 
 
-def _warn_of_moved_gateway(item: IPv6Interface, path: str, line: int, finds: ImportBuilder) -> None:
+def _warn_of_moved_gateway(
+    item: IPv6Interface, path: str, line: int, builder: ImportBuilder
+) -> None:
     """Warn if the gateway's IPv6 address changes: warpd uses the first address of the subnet."""
     first = item.network[1]
     if item.ip != first:
         text = f"the gateway was {item.ip} and becomes {first}; clients keep their addresses"
         hint = "use the new address to reach the gateway over IPv6"
-        finds.warning(path, text, hint, line)
+        builder.warning(path, text, hint, line)
 
 
 def _peers(
-    peers: list[_Section], name: str, subnets: list[IPv4Network | IPv6Network], finds: ImportBuilder
+    peers: list[_Section],
+    name: str,
+    subnets: list[IPv4Network | IPv6Network],
+    builder: ImportBuilder,
 ) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for number, peer in enumerate(peers, 1):
@@ -291,17 +296,17 @@ def _peers(
         endpoint = free(wanted, out)
         path = f"networks.{name}.endpoints.{endpoint}"
         if endpoint != wanted:
-            finds.warning(
+            builder.warning(
                 path,
                 f"another peer is called {wanted}: this one becomes {endpoint}",
                 "",
                 peer.line,
             )
-        before = finds.errors()
-        fields = _peer(peer, path, f"{name}.{endpoint}.psk", subnets, finds)
+        before = builder.errors()
+        fields = _peer(peer, path, f"{name}.{endpoint}.psk", subnets, builder)
         if loses_letters(text):
             fields["description"] = text
-        if finds.errors() == before:
+        if builder.errors() == before:
             out[endpoint] = fields
     return out
 
@@ -360,18 +365,18 @@ def _peer(
     path: str,
     key_name: str,
     subnets: list[IPv4Network | IPv6Network],
-    finds: ImportBuilder,
+    builder: ImportBuilder,
 ) -> dict[str, Any]:
-    _left_out(peer, finds)
+    _left_out(peer, builder)
     line, public = peer.one("publickey")
     if decoded(public) is None:
-        finds.error(
+        builder.error(
             f"{path}.public_key",
             "PublicKey is missing or none",
             "44 characters of base64",
             line or peer.line,
         )
-    finds.place(path, peer.line)
+    builder.place(path, peer.line)
     for key, field_ in (
         ("publickey", "public_key"),
         ("allowedips", "address"),
@@ -380,30 +385,30 @@ def _peer(
         ("presharedkey", "preshared_key_file"),
         ("persistentkeepalive", "keepalive"),
     ):
-        finds.place(f"{path}.{field_}", peer.one(key)[0])
+        builder.place(f"{path}.{field_}", peer.one(key)[0])
     fields: dict[str, Any] = {"type": "mobile", "public_key": public}
     line, shared = peer.one("presharedkey")
     if not shared or shared == _NO_KEY:
         fields["preshared_key"] = False
     else:
-        fields["preshared_key_file"] = finds.key(path, key_name, shared, "PresharedKey", line)
-    _allowed(peer, path, fields, subnets, finds)
-    _dialled(peer, path, fields, finds)
+        fields["preshared_key_file"] = builder.key(path, key_name, shared, "PresharedKey", line)
+    _allowed(peer, path, fields, subnets, builder)
+    _dialled(peer, path, fields, builder)
     line, keepalive = peer.one("persistentkeepalive")
     if keepalive.isascii() and keepalive.isdigit():
         fields["keepalive"] = int(keepalive)
     elif keepalive and keepalive.lower() != "off":
-        finds.error(f"{path}.keepalive", "PersistentKeepalive is no number of seconds", "", line)
+        builder.error(f"{path}.keepalive", "PersistentKeepalive is no number of seconds", "", line)
     return fields
 
 
-def _dialled(peer: _Section, path: str, fields: dict[str, Any], finds: ImportBuilder) -> None:
+def _dialled(peer: _Section, path: str, fields: dict[str, Any], builder: ImportBuilder) -> None:
     """Set `endpoint` of a peer that has a fixed address.
 
     With `SaveConfig`, wg-quick writes the last address of a roaming device. This is not imported.
     """
     line, dial = peer.one("endpoint")
-    finds.place(f"{path}.endpoint", line)
+    builder.place(f"{path}.endpoint", line)
     if not dial:
         return
     is_fixed = (
@@ -414,7 +419,7 @@ def _dialled(peer: _Section, path: str, fields: dict[str, Any], finds: ImportBui
         fields["endpoint"] = dial
     else:
         text = f"Endpoint {dial[:60]} is not taken over: it is where the device was last"
-        finds.warning(
+        builder.warning(
             f"{path}.endpoint",
             text,
             "the device connects by itself; write `endpoint` if it has a fixed address",
@@ -427,19 +432,19 @@ def _allowed(
     path: str,
     fields: dict[str, Any],
     subnets: list[IPv4Network | IPv6Network],
-    finds: ImportBuilder,
+    builder: ImportBuilder,
 ) -> None:
     """Set the addresses of an endpoint, and the routes behind it, from its AllowedIPs."""
     routes: list[str] = []
-    for line, block in _blocks(peer, path, subnets, finds):
+    for line, block in _blocks(peer, path, subnets, builder):
         if _is_address(block, subnets):
-            _take_address(block, path, line, fields, finds)
+            _take_address(block, path, line, fields, builder)
         elif str(block) not in routes:
-            finds.place(f"{path}.routes[{len(routes)}]", line)
+            builder.place(f"{path}.routes[{len(routes)}]", line)
             routes.append(str(block))
     if "address" not in fields:
         text = "has no address of the network's subnet among its AllowedIPs"
-        finds.error(f"{path}.address", text, "as 10.0.0.2/32", peer.line)
+        builder.error(f"{path}.address", text, "as 10.0.0.2/32", peer.line)
     if routes:
         fields |= {"type": "cpe", "routes": routes}
 
@@ -448,7 +453,7 @@ def _blocks(
     peer: _Section,
     path: str,
     subnets: list[IPv4Network | IPv6Network],
-    finds: ImportBuilder,
+    builder: ImportBuilder,
 ) -> Iterator[tuple[int, IPv4Network | IPv6Network]]:
     """Yield the AllowedIPs that can be imported, with their lines."""
     versions = {subnet.version for subnet in subnets} or {4, 6}
@@ -458,7 +463,7 @@ def _blocks(
             # the old gateway used.
             block = ip_network(text, strict=False)
         except ValueError:
-            finds.error(path, f"AllowedIPs {text[:60]} is no network", "ADDRESS/LENGTH", line)
+            builder.error(path, f"AllowedIPs {text[:60]} is no network", "ADDRESS/LENGTH", line)
             continue
         if block.version in versions:
             yield line, block
@@ -467,7 +472,7 @@ def _blocks(
             f"AllowedIPs {block} is not taken over: the server has no IPv6 Address, and the"
             " network gets `ipv6: false`"
         )
-        finds.warning(path, told, "give the network a subnet6 and the endpoint an address6", line)
+        builder.warning(path, told, "give the network a subnet6 and the endpoint an address6", line)
 
 
 def _is_address(block: IPv4Network | IPv6Network, subnets: list[IPv4Network | IPv6Network]) -> bool:
@@ -483,12 +488,12 @@ def _take_address(
     path: str,
     line: int,
     fields: dict[str, Any],
-    finds: ImportBuilder,
+    builder: ImportBuilder,
 ) -> None:
     word = "address" if block.version == 4 else "address6"
     address = str(block.network_address)
     if fields.get(word, address) != address:
         text = f"has {fields[word]} and {address}"
-        finds.error(f"{path}.{word}", text, "an endpoint has one of each family", line)
+        builder.error(f"{path}.{word}", text, "an endpoint has one of each family", line)
     fields[word] = address
-    finds.place(f"{path}.{word}", line)
+    builder.place(f"{path}.{word}", line)

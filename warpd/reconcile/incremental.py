@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from warpd.allocation.lockfile import Lock, parse_lock, read_lock
+from warpd.allocation.lockfile import Lockfile, parse_lock, read_lock
 from warpd.errors import Finding
 from warpd.intent.documents import Source
 from warpd.intent.loader import Loaded, load, read_file, read_network
@@ -104,15 +104,15 @@ class IncrementalReader:
             self._memory.retain(("section", gone), ())
         self._memory.retain("file", files)
 
-    def lock(self, path: Path) -> Lock | None:
+    def lock(self, path: Path) -> Lockfile | None:
         """As `allocation.lockfile.read_lock`."""
         return read_lock(path, self._parse_lock)
 
-    def learn_lock(self, path: Path, lock: Lock) -> None:
+    def learn_lock(self, path: Path, lockfile: Lockfile) -> None:
         """Use this lock while the bytes of the file are those that it was made from."""
-        self._memory.learn("lock", str(path), lock.raw, lock)
+        self._memory.learn("lock", str(path), lockfile.raw, lockfile)
 
-    def _parse_lock(self, path: Path, raw: bytes) -> Lock:
+    def _parse_lock(self, path: Path, raw: bytes) -> Lockfile:
         return self._memory.recall("lock", str(path), raw, lambda raw: parse_lock(path, raw))
 
     def _read_file(

@@ -133,7 +133,7 @@ def refuse_lost_state(session: Session, read: LoadedIntent, kernel: Kernel) -> N
             raise lost_master(IN_KERNEL)
     elif (
         not read.previous.networks
-        and read.lock is None
+        and read.lockfile is None
         and read.intent.networks
         and has_devices(kernel)
     ):
@@ -204,8 +204,8 @@ def _on_record(base: LoadedIntent, applied: bool) -> Allocations:
     """Return the allocations that are on record: applied, in the state folder or in the lock."""
     if applied:
         return base.allocations
-    locked = base.lock.allocations if base.lock is not None else None
-    return base.previous if base.previous.networks or locked is None else locked
+    recorded = base.lockfile.allocations if base.lockfile is not None else None
+    return base.previous if base.previous.networks or recorded is None else recorded
 
 
 def _refuse_mass_removal(found: Recovered) -> None:

@@ -615,7 +615,7 @@ def with_lock(
     with contextlib.suppress(InvalidIntent):
         session.read()
         read = session.read({draft.file: draft.new}, yaml_wins=True)
-        old = read.lock.raw if read.lock is not None else None
+        old = read.lockfile.raw if read.lockfile is not None else None
         return Draft(session.lock_file, old, lock_text(read.allocations).encode())
     return None
 

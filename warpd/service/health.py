@@ -180,7 +180,7 @@ def lost_allocations(session: Session, read: LoadedIntent | None, devices: bool)
     Returns:
         "" where they are there, and where that cannot be known.
     """
-    if not devices or read is None or read.lock is not None:
+    if not devices or read is None or read.lockfile is not None:
         return ""
     with contextlib.suppress(WarpError, OSError):
         if not session.store.read_allocations().networks:

@@ -252,7 +252,7 @@ def files_diff(old: Mapping[str, str], new: Mapping[str, str]) -> str:
 
 
 def explained(
-    kernel: Kernel, wanted: Target, found: PlannedRun, way: ExplainRequest
+    kernel: Kernel, wanted: Target, found: PlannedRun, request: ExplainRequest
 ) -> dict[str, Any]:
     """Return whether a packet would pass, and what decides that.
 
@@ -261,19 +261,19 @@ def explained(
         WarpError: there is no such endpoint, the target is not an address, or our table contains a
             rule that warpd does not make.
     """
-    network, endpoint = split_name(wanted, way.endpoint)
+    network, endpoint = split_name(wanted, request.endpoint)
     unread = found.observed.unread.get(naming.namespace(wanted.allocations.networks[network].vcid))
     if unread is not None:
         raise DumpError(unread)
-    target = _address(wanted, way.target)
-    port = way.port
-    if not port and way.protocol in NEEDS_PORT:
+    target = _address(wanted, request.target)
+    port = request.port
+    if not port and request.protocol in NEEDS_PORT:
         port = 443
     absent = absence(wanted, network, endpoint)
     if absent:
         stages: tuple[Stage, ...] = (Stage("wireguard", absent, False),)
     else:
-        question = question_of(wanted, network, endpoint, target, way.protocol, port)
+        question = question_of(wanted, network, endpoint, target, request.protocol, port)
         stages = _stages(kernel, wanted, found, question)
     name = f"{network}/{endpoint}"
     session = session_of(_traffic(wanted, found, network, endpoint), int(time.time()))
@@ -285,7 +285,7 @@ def explained(
         "network": network,
         "endpoint": endpoint,
         "target": target,
-        "protocol": way.protocol,
+        "protocol": request.protocol,
         "port": port or None,
         "passes": passing,
         "in_sync": found.plan.empty,
@@ -296,7 +296,7 @@ def explained(
             "text": "" if absent else session_text(session, name, dialled),
         },
         "warnings": _warnings_about(wanted, found, network, session),
-        "not_seen": list(not_seen(target, way.protocol, port, mtu)) if passing else [],
+        "not_seen": list(not_seen(target, request.protocol, port, mtu)) if passing else [],
     }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from warpd.allocation.allocator import allocate
-from warpd.allocation.lockfile import Lock, beside
+from warpd.allocation.lockfile import Lockfile, beside
 from warpd.allocation.lockfile_checks import behind, contradictions, without_contradictions
 from warpd.allocation.model import Allocations
 from warpd.allocation.quarantine import Quarantine, quarantine_of
@@ -58,7 +58,7 @@ class LoadedIntent:
     - `intent`: it has no errors.
     - `allocations`: one for each network and endpoint of the intent, and the tombstones.
     - `warnings`: findings that are no errors.
-    - `lock`: the lock file; None where there is none.
+    - `lockfile`: the lock file; None where there is none.
     - `quarantine`: the released allocations that are not given to others yet.
     - `previous`: the allocations before this reading.
     """
@@ -67,7 +67,7 @@ class LoadedIntent:
     intent: Intent
     allocations: Allocations
     warnings: tuple[Finding, ...]
-    lock: Lock | None = None
+    lockfile: Lockfile | None = None
     quarantine: Quarantine = field(default_factory=Quarantine)
     previous: Allocations = field(default_factory=Allocations)
 
@@ -117,10 +117,10 @@ class Session:
         if self.checkout is not None and not self.checkout.revision:
             raise InvalidIntent([self._not_pulled(self.checkout)])
         loaded = self._reader.load(self.config, instead)
-        lock = self._reader.lock(self.lock_file)
+        lockfile = self._reader.lock(self.lock_file)
         if previous is None:
             previous = self.store.read_allocations()
-        return self._checked(loaded, lock, previous, yaml_wins)
+        return self._checked(loaded, lockfile, previous, yaml_wins)
 
     def files(self) -> Loaded:
         """Read the files of the YAML, without a check of the whole."""
@@ -145,7 +145,7 @@ class Session:
         return self._checked(load(self.config, files, whole=True), None, allocations, False)
 
     def _checked(
-        self, loaded: Loaded, lock: Lock | None, previous: Allocations, yaml_wins: bool
+        self, loaded: Loaded, lockfile: Lockfile | None, previous: Allocations, yaml_wins: bool
     ) -> LoadedIntent:
         """Check what was loaded, and allocate.
 
@@ -154,25 +154,25 @@ class Session:
         """
         now_s = int(time.time())
         findings = list(loaded.findings)
-        if lock is not None:
-            findings += lock.findings
+        if lockfile is not None:
+            findings += lockfile.findings
         allocations = Allocations({})
         if loaded.intent is not None:
-            findings += _between_objects(loaded.intent, lock, now_s, yaml_wins)
+            findings += _between_objects(loaded.intent, lockfile, now_s, yaml_wins)
             if not any(item.is_error for item in findings):
-                allocations, more = _allocated(loaded.intent, lock, previous, now_s)
+                allocations, more = _allocated(loaded.intent, lockfile, previous, now_s)
                 findings += more
         located = tuple(loaded.locate(item) for item in findings)
         if loaded.intent is None or any(item.is_error for item in located):
             raise InvalidIntent(located)
         quarantined = quarantine_of(loaded.intent, allocations, now_s)
         return LoadedIntent(
-            loaded, loaded.intent, allocations, located, lock, quarantined, previous
+            loaded, loaded.intent, allocations, located, lockfile, quarantined, previous
         )
 
-    def take_lock(self, lock: Lock) -> None:
+    def take_lock(self, lockfile: Lockfile) -> None:
         """Use this lock while the bytes of the lock file are those that it was made from."""
-        self._reader.learn_lock(self.lock_file, lock)
+        self._reader.learn_lock(self.lock_file, lockfile)
 
     def to_edit(self) -> Path:
         """Return the file or folder that an editing command may change.
@@ -302,25 +302,25 @@ class Session:
 
 
 def _between_objects(
-    intent: Intent, lock: Lock | None, now_s: int, yaml_wins: bool
+    intent: Intent, lockfile: Lockfile | None, now_s: int, yaml_wins: bool
 ) -> Iterator[Finding]:
     """Yield what is wrong between the objects of an intent, and between it and the lock file."""
     yield from check(intent)
     yield from check_day(intent, datetime.fromtimestamp(now_s, UTC).date())
-    if lock is not None:
-        against = tuple(contradictions(lock, intent))
+    if lockfile is not None:
+        against = tuple(contradictions(lockfile, intent))
         yield from without_contradictions(against) if yaml_wins else against
 
 
 def _allocated(
-    intent: Intent, lock: Lock | None, previous: Allocations, now_s: int
+    intent: Intent, lockfile: Lockfile | None, previous: Allocations, now_s: int
 ) -> tuple[Allocations, list[Finding]]:
     """Allocate, and say where the lock file is behind."""
-    if lock is None:
+    if lockfile is None:
         allocations, findings = allocate(intent, previous, now_s, None)
         return allocations, list(findings)
-    allocations, findings = allocate(intent, previous, now_s, lock.allocations)
-    return allocations, [*findings, *behind(lock, allocations)]
+    allocations, findings = allocate(intent, previous, now_s, lockfile.allocations)
+    return allocations, [*findings, *behind(lockfile, allocations)]
 
 
 def lost_master(evidence: str) -> WarpError:

@@ -85,19 +85,19 @@ def test_one_network_gets_everything() -> None:
     assert 10000000 <= one.vcid <= 99999999
 
 
-def test_a_subnet_is_filled_to_the_last_seat() -> None:
+def test_a_subnet_is_filled_to_the_last_address() -> None:
     names = [f"e{n}" for n in range(6)]
     one = given({"n": net(*names, expected_users=6)}).networks["n"]
     assert sorted(int(e.address) & 7 for e in one.endpoints.values()) == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize(
-    ("gateway", "seats"), [("10.9.0.3", [0, 1, 2, 4, 5, 6]), ("10.9.0.7", [1, 2, 3, 4, 5, 6])]
+    ("gateway", "offsets"), [("10.9.0.3", [0, 1, 2, 4, 5, 6]), ("10.9.0.7", [1, 2, 3, 4, 5, 6])]
 )
-def test_a_gateway_elsewhere_leaves_as_many_seats(gateway: str, seats: list[int]) -> None:
+def test_a_gateway_elsewhere_leaves_as_many_addresses(gateway: str, offsets: list[int]) -> None:
     names = [f"e{n}" for n in range(6)]
     one = given({"n": net(*names, subnet="10.9.0.0/29", gateway_address=gateway)}).networks["n"]
-    assert sorted(int(e.address) & 7 for e in one.endpoints.values()) == seats
+    assert sorted(int(e.address) & 7 for e in one.endpoints.values()) == offsets
 
 
 def test_in_a_31_the_endpoint_owns_the_other_address() -> None:
@@ -139,13 +139,13 @@ def test_nothing_moves_when_others_come_and_go() -> None:
     assert third.networks == {"q": first.networks["q"]}
 
 
-def test_disabled_keeps_its_grant() -> None:
+def test_disabled_keeps_its_allocation() -> None:
     first = given({"a": net("x"), "b": net("x")})
     second = given({"a": net("x", enabled=False), "b": net("x"), "c": net("x")}, first)
     assert second.networks["a"] == first.networks["a"]
 
 
-def test_a_changed_explicit_value_moves_only_that_grant() -> None:
+def test_a_changed_explicit_value_moves_only_that_allocation() -> None:
     first = given({"n": net("a", "b", expected_users=6)}).networks["n"]
     body = net("a", "b", expected_users=6, port=51829)
     body["endpoints"]["a"]["address"] = "10.100.0.5"
@@ -281,7 +281,7 @@ def test_twenty_hash_seeds_give_the_same_bytes() -> None:
     assert len(seen) == 1
 
 
-def test_what_grants_cost_follows_the_number_of_endpoints() -> None:
+def test_what_allocations_cost_follows_the_number_of_endpoints() -> None:
     def made(each: int) -> Callable[[], object]:
         names = [f"e{n:04}" for n in range(each)]
         nets = {f"n{i:03}": net(*names, expected_users=1000) for i in range(10)}

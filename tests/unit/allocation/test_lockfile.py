@@ -28,7 +28,7 @@ networks:
       phone: {type: mobile}
       tablet: {type: mobile}
 """
-SEATS = "networks.privacy.endpoints"
+ENDPOINTS = "networks.privacy.endpoints"
 
 
 def session(yaml: Path, state: str = "state") -> Session:
@@ -67,11 +67,13 @@ def change(path: Path, old: str, new: str, count: int = 1) -> None:
     path.write_text(path.read_text().replace(old, new, count))
 
 
-def test_the_lock_is_sorted_has_one_grant_a_line_and_reads_back(yaml: Path) -> None:
+def test_the_lockfile_is_sorted_has_one_allocation_a_line_and_reads_back(yaml: Path) -> None:
     path = locked(yaml)
     read = session(yaml, "none").read()
     assert (
-        read.lock is not None and read.lock.allocations == read.allocations and read.warnings == ()
+        read.lockfile is not None
+        and read.lockfile.allocations == read.allocations
+        and read.warnings == ()
     )
     lines = path.read_text().splitlines()
     assert sum("{address: 10." in line for line in lines) == 4
@@ -176,13 +178,13 @@ def test_an_explicit_address_contradicts_too(yaml: Path) -> None:
             "tablet: {address: 10.100.0.2,",
             "tablet: {address: 10.100.0.1,",
             "lock-twice",
-            f"{SEATS}.tablet.address",
+            f"{ENDPOINTS}.tablet.address",
         ),
         (
             "tablet: {address: 10.100.0.2,",
             "tablet: {address: 10.100.9.2,",
             "lock-outside",
-            f"{SEATS}.tablet.address",
+            f"{ENDPOINTS}.tablet.address",
         ),
         (
             "gateway_address: 10.100.0.0",
@@ -365,7 +367,7 @@ def test_locks_of_two_branches_merge_by_lines(yaml: Path) -> None:
             )
 
 
-def test_what_rests_is_in_the_lock(yaml: Path) -> None:
+def test_what_is_quarantined_is_in_the_lockfile(yaml: Path) -> None:
     one = session(yaml)
     one.commit(one.read())
     change(yaml, "      tablet: {type: mobile}\n", "")

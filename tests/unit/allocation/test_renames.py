@@ -99,7 +99,7 @@ def test_a_new_endpoint_under_a_name_that_somebody_had_gets_keys_of_its_own() ->
     assert len({key for key, _ in keys_of(wanted, third, "n")}) == 2
 
 
-def test_without_any_grants_the_old_name_still_decides_keys_and_circuit() -> None:
+def test_without_any_allocations_the_old_name_still_decides_keys_and_circuit() -> None:
     first = give(world.intent(a=net("phone")))
     again = give(world.intent(b=successor(net(renamed_from="a"), "handset", "phone")))
     assert again.networks["b"].vcid == first.networks["a"].vcid
@@ -157,7 +157,7 @@ def test_a_lost_phones_address_goes_to_nobody_for_a_day() -> None:
         assert (lost in (address(third, "n", "next"), address(third, "n", "other"))) is free
 
 
-def test_the_same_name_gets_its_own_again_while_it_rests() -> None:
+def test_the_same_name_gets_its_own_again_during_quarantine() -> None:
     full = world.intent(n=net("phone", "b"), z=net("x"))
     first = give(full)
     gone = give(world.intent(n=net("b")), first)
@@ -170,7 +170,7 @@ def test_the_same_name_gets_its_own_again_while_it_rests() -> None:
     assert back.networks == first.networks and back.tombstones == ()
 
 
-def test_no_rest_when_it_is_turned_off() -> None:
+def test_no_quarantine_when_it_is_turned_off() -> None:
     off = {"quarantine": 0}
     first = give(world.intent(off, n=net("phone", "b")))
     second = give(world.intent(off, n=net("b", "new")), first)
@@ -206,7 +206,7 @@ def test_ports_are_given_again_when_nothing_else_is_left_circuits_and_subnets_ar
     assert before.routing_table != after.routing_table and before.transit != after.transit
 
 
-def test_legs_vlans_and_vnis_rest_too() -> None:
+def test_legs_vlans_and_vnis_are_quarantined_too() -> None:
     def mesh(*names: str) -> dict[str, Any]:
         return {
             "type": "l2-mesh",
@@ -224,7 +224,7 @@ def test_legs_vlans_and_vnis_rest_too() -> None:
     )
 
 
-def test_what_the_yaml_says_goes_before_any_rest_but_not_in_silence() -> None:
+def test_what_the_yaml_says_goes_before_any_quarantine_but_not_in_silence() -> None:
     first = give(world.intent(n=net("phone", "b")))
     body = net("b")
     body["endpoints"]["new"] = {"type": "mobile", "address": address(first, "n", "phone")}

@@ -148,7 +148,8 @@ def test_names_fit_the_kernel_with_the_longest_vcid(kind: str) -> None:
 def test_a_mesh_without_vnis_has_no_config() -> None:
     net = clients.given("l2-mesh")[1].networks["net"]
     bare = replace(
-        net, endpoints={name: replace(seat, vni=None) for name, seat in net.endpoints.items()}
+        net,
+        endpoints={name: replace(endpoint, vni=None) for name, endpoint in net.endpoints.items()},
     )
     with pytest.raises(WarpError) as caught:
         segment("l2-mesh", bare, "a")

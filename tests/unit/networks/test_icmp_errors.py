@@ -17,7 +17,7 @@ DECIDES = ("out", "peers", "from an endpoint", "answers to the gateway", "not-pe
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_error_of_an_endpoint_is_judged_before_anything_lets_it_pass(mode: str) -> None:
+def test_every_error_of_an_endpoint_is_checked_before_anything_lets_it_pass(mode: str) -> None:
     for name, guard in guards(mode).items():
         named = {
             base(chain.name): [json.loads(text) for text in chain.rules] for chain in guard.chains

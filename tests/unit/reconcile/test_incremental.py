@@ -165,7 +165,7 @@ def test_after_a_broken_file_the_good_one_still_counts(tmp_path: Path) -> None:
 # ---- allocations and history
 
 
-def test_grants_that_are_the_same_are_the_same_object(tmp_path: Path) -> None:
+def test_allocations_that_are_the_same_are_the_same_object(tmp_path: Path) -> None:
     session = Session(tmp_path / "warp.yaml", tmp_path / "state")
     session.config.write_text(TEXT.replace("    vlan_id: 7\n", ""))
     with session.store.writer("test"):
@@ -307,9 +307,9 @@ def test_the_name_that_keys_go_by_counts() -> None:
         )
     )
     had = first.allocations.networks["n"]
-    seats = {"it": dataclasses.replace(had.endpoints["it"], key_name="former")}
+    endpoints = {"it": dataclasses.replace(had.endpoints["it"], key_name="former")}
     second = dataclasses.replace(
-        first, allocations=Allocations({"n": dataclasses.replace(had, endpoints=seats)})
+        first, allocations=Allocations({"n": dataclasses.replace(had, endpoints=endpoints)})
     )
     compiler = Compiler()
     assert compiler(first) != compiler(second) == compiled(second)

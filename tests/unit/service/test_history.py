@@ -49,7 +49,9 @@ def test_the_same_is_kept_once(session: Session) -> None:
     assert (session.store.folder / "history" / "000001.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_what_another_process_applied_has_no_second_copy_of_the_grants(session: Session) -> None:
+def test_what_another_process_applied_has_no_second_copy_of_the_allocations(
+    session: Session,
+) -> None:
     say(session, guests={"type": "secure-internet"})
     first = applied(session)
     read = Session(session.config, session.store.folder).read()
@@ -60,7 +62,7 @@ def test_what_another_process_applied_has_no_second_copy_of_the_grants(session: 
     assert later.entry(first.number).allocations is read.allocations
 
 
-def test_an_entry_reads_as_it_was_with_its_grants(session: Session, tmp_path: Path) -> None:
+def test_an_entry_reads_as_it_was_with_its_allocations(session: Session, tmp_path: Path) -> None:
     say(session, a=world.network(1))
     (tmp_path / "networks.d").mkdir()
     (tmp_path / "networks.d" / "more.yaml").write_text(

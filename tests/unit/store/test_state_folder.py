@@ -92,7 +92,7 @@ def test_what_is_written_is_read_and_private(tmp_path: Path) -> None:
     assert stat.S_IMODE((store.folder / "configs").stat().st_mode) == 0o700
 
 
-def test_the_same_grants_again_write_nothing(tmp_path: Path) -> None:
+def test_the_same_allocations_again_write_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write_allocations(allocations(1))
     before = (tmp_path / "allocations.json").stat().st_ino
@@ -100,7 +100,7 @@ def test_the_same_grants_again_write_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "allocations.json").stat().st_ino == before
 
 
-def test_grants_that_another_process_wrote_count(tmp_path: Path) -> None:
+def test_allocations_that_another_process_wrote_count(tmp_path: Path) -> None:
     mine, other = Store(tmp_path), Store(tmp_path)
     kept = allocations(1)
     mine.write_allocations(kept)
@@ -331,7 +331,7 @@ def in_child(work: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def test_dying_at_any_byte_leaves_the_old_grants_or_the_new(tmp_path: Path) -> None:
+def test_dying_at_any_byte_leaves_the_old_allocations_or_the_new(tmp_path: Path) -> None:
     store, old, new = Store(tmp_path), allocations(1), allocations(2)
     store.write_allocations(old)
     size, killed = len(to_json(new)), 0
@@ -351,7 +351,7 @@ def test_dying_at_any_byte_leaves_the_old_grants_or_the_new(tmp_path: Path) -> N
     assert store.read_allocations() == new
 
 
-def test_dying_before_any_step_leaves_the_old_grants_or_the_new(tmp_path: Path) -> None:
+def test_dying_before_any_step_leaves_the_old_allocations_or_the_new(tmp_path: Path) -> None:
     old, new, seen = allocations(1), allocations(2), set()
     step = died = 0
     while True:

@@ -52,7 +52,7 @@ def answers(folder: Path) -> dict[str, Any]:
     _disturb(daemon)
     reconciler = daemon.reconciler
     status = handlers.status(reconciler, {})
-    way = ExplainRequest("n-corp/lap", "172.20.0.1", "tcp", 443)
+    explain_request = ExplainRequest("n-corp/lap", "172.20.0.1", "tcp", 443)
     pending = {"number": 2, "by": "x", "until": "2030-01-01T00:00:00+00:00", "left_s": 42.0}
     told = {**daemon.shown, "pending_confirm": {**pending, "rollback_to": 1}}
     told["failing"] = [{"network": "n-web", "times": 2, "next_try_s": 4.0}]
@@ -73,7 +73,7 @@ def answers(folder: Path) -> dict[str, Any]:
         "/v1/history": handlers.history(reconciler, {}),
         "/v1/history/1..2": _between(handlers.history(reconciler, {})),
         "/v1/history/1": handlers.entry(reconciler, {"number": 1}) | {"in_force": False},
-        "/v1/explain": handlers.explain(reconciler, {"way": way}),
+        "/v1/explain": handlers.explain(reconciler, {"request": explain_request}),
         "/v1/doctor": handlers.doctor(reconciler, {}),
         "/v1/validate": {"valid": False, "findings": [_finding()], "networks": 1, "endpoints": 1},
         "/v1/events": [event.as_json() for event in daemon.mailbox.events()][-40:],

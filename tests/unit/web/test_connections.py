@@ -122,7 +122,7 @@ def answer(sock: socket.socket) -> bytes:
     return raw
 
 
-def test_what_was_freed_is_given_back_after_connections(served: Callable[..., Served]) -> None:
+def test_freed_memory_is_given_back_after_connections(served: Callable[..., Served]) -> None:
     """One call for each that ends, of which `LaterTrim` makes one pass over the heap."""
     server = served()
     for _ in range(3):

@@ -156,12 +156,12 @@ async def compare_entries(services: Services, request: HttpRequest) -> HttpRespo
 
 async def explain(services: Services, request: HttpRequest) -> HttpResponse:
     """Would it pass: `?endpoint=NETWORK/NAME&target=ADDRESS&proto=tcp&port=443`."""
-    way = _way(request.query)
-    for name in (way.endpoint, way.target):
+    explain_request = _explain_request(request.query)
+    for name in (explain_request.endpoint, explain_request.target):
         network, slash, _endpoint = name.partition("/")
         if slash and not request.who.sees(network):
             raise no_network(network)
-    arguments = {"way": way}
+    arguments = {"request": explain_request}
     data = await services.lookups.single("explain", arguments, request.is_urgent)
     if sees_everything(request.who):
         return json_response(data)
@@ -234,7 +234,7 @@ def _event_number(text: str) -> int:
     return _digits(text, 15, "`after` is the number of an event")
 
 
-def _way(query: Mapping[str, str]) -> ExplainRequest:
+def _explain_request(query: Mapping[str, str]) -> ExplainRequest:
     protocol = cast(Protocol, query.get("proto", "icmp"))
     endpoint, target = query.get("endpoint", ""), query.get("target", "")
     return ExplainRequest(endpoint, target, protocol, int(query.get("port", "0")))

@@ -76,18 +76,18 @@ def placement(network: ResolvedNetwork) -> Placement:
 
 def build(
     network: ResolvedNetwork,
-    wants: EgressRequirements,
+    requirements: EgressRequirements,
     policy: FirewallPolicy,
     inner: Sequence[KernelObject],
 ) -> RootContribution:
-    """Return the namespace with its settings, its guard and `inner`, and its egress if `wants` has
-    one.
+    """Return the namespace with its settings, its guard and `inner`, and its egress if
+    `requirements` has one.
     """
     place = placement(network)
     out: list[KernelObject] = [
         Netns(place.netns),
         LinkUp(place.netns, "lo", None),
-        *_settings(network, place, wants),
+        *_settings(network, place, requirements),
     ]
     inside = Key(Netns.KIND, ROOT, place.netns)
     versions = (4,) if network.subnet6 is None else (4, 6)
@@ -97,32 +97,34 @@ def build(
     ]
     out.append(
         local_delivery.of_tunnel(
-            place.netns, place.tunnel, _transits(network) if wants.egress else (), ()
+            place.netns, place.tunnel, _transits(network) if requirements.egress else (), ()
         )
     )
-    links = _links(network, place, wants)
+    links = _links(network, place, requirements)
     out += drop_unmarked(place.netns, links, versions, owner="", inside=inside)
-    if wants.egress:
+    if requirements.egress:
         out += drop_unmarked(ROOT, [_outer(network)], (6,), owner=place.netns)
-        out += drop_unmarked_to(_kept(network, wants), owner=place.netns)
-        out += _way_out(network, place, wants)
+        out += drop_unmarked_to(_kept(network, requirements), owner=place.netns)
+        out += _way_out(network, place, requirements)
     return RootContribution(
         place.netns,
-        (*out, *inner, _guard(network, place, wants, policy)),
-        _kept(network, wants),
-        (network.transit, transit6(network.transit)) if wants.egress else (),
-        (_outer(network),) if wants.egress else (),
-        (port_blocks.block_of(network),) if wants.egress else (),
-        transit=wants.egress,
+        (*out, *inner, _guard(network, place, requirements, policy)),
+        _kept(network, requirements),
+        (network.transit, transit6(network.transit)) if requirements.egress else (),
+        (_outer(network),) if requirements.egress else (),
+        (port_blocks.block_of(network),) if requirements.egress else (),
+        transit=requirements.egress,
     )
 
 
 def _kept(
-    network: ResolvedNetwork, wants: EgressRequirements
+    network: ResolvedNetwork, requirements: EgressRequirements
 ) -> tuple[IPv4Network | IPv6Network, ...]:
     """Return the ranges that keep their source address when they leave the network."""
     return tuple(
-        item for item in network.inside if not (wants.nat4 if item.version == 4 else wants.nat6)
+        item
+        for item in network.inside
+        if not (requirements.nat4 if item.version == 4 else requirements.nat6)
     )
 
 
@@ -143,16 +145,21 @@ def _exit(network: ResolvedNetwork) -> str:
     return naming.transit_inner(network.vcid)
 
 
-def _links(network: ResolvedNetwork, place: Placement, wants: EgressRequirements) -> list[str]:
+def _links(
+    network: ResolvedNetwork, place: Placement, requirements: EgressRequirements
+) -> list[str]:
     """Return the links from which packets come in that this namespace routes."""
-    return [place.tunnel, _exit(network)] if wants.egress else [place.tunnel]
+    return [place.tunnel, _exit(network)] if requirements.egress else [place.tunnel]
 
 
 # -- the guard
 
 
 def _guard(
-    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, policy: FirewallPolicy
+    network: ResolvedNetwork,
+    place: Placement,
+    requirements: EgressRequirements,
+    policy: FirewallPolicy,
 ) -> NftTable:
     chains = [NftChain(name, rules) for name, rules in policy.chains.items()]
     chains += [
@@ -164,21 +171,32 @@ def _guard(
     ]
     chains.append(
         NftChain(
-            "forward", tuple(_forward(network, place, wants, policy)), "forward", policy="drop"
+            "forward",
+            tuple(_forward(network, place, requirements, policy)),
+            "forward",
+            policy="drop",
         )
     )
-    chains.append(NftChain("input", tuple(_input(network, place, wants)), "input", policy="drop"))
+    chains.append(
+        NftChain("input", tuple(_input(network, place, requirements)), "input", policy="drop")
+    )
     chains.append(
         NftChain(
-            "steer", tuple(_steer(network, place, wants)), "prerouting", "filter", MANGLE_PRIORITY
+            "steer",
+            tuple(_steer(network, place, requirements)),
+            "prerouting",
+            "filter",
+            MANGLE_PRIORITY,
         )
     )
     for hook, rules in (("prerouting", policy.untracked), ("output", policy.untracked_out)):
         if rules:
             chains.append(NftChain(f"untracked-{hook}", rules, hook, "filter", RAW_PRIORITY))
-    if wants.egress and (wants.nat4 or wants.nat6):
+    if requirements.egress and (requirements.nat4 or requirements.nat6):
         chains.append(
-            NftChain("postrouting", tuple(_postrouting(network, wants)), "postrouting", "nat", 100)
+            NftChain(
+                "postrouting", tuple(_postrouting(network, requirements)), "postrouting", "nat", 100
+            )
         )
     chains += second_guard.chains(str(network.vcid), match(meta("iifname"), "lo", op="!="))
     return NftTable(
@@ -195,7 +213,10 @@ def _guard(
 
 
 def _forward(
-    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, policy: FirewallPolicy
+    network: ResolvedNetwork,
+    place: Placement,
+    requirements: EgressRequirements,
+    policy: FirewallPolicy,
 ) -> list[str]:
     label = str(network.vcid)
     comes = {
@@ -203,7 +224,9 @@ def _forward(
         "back": (_exit(network), place.tunnel),
         "peers": (place.tunnel, place.tunnel),
     }
-    used = [name for name in comes if name in policy.chains and (wants.egress or name == "peers")]
+    used = [
+        name for name in comes if name in policy.chains and (requirements.egress or name == "peers")
+    ]
     off = (
         drops(label, "ipv6-off", match(meta("nfproto"), "ipv6")) if network.subnet6 is None else ()
     )
@@ -221,15 +244,19 @@ def _forward(
     return [*clamp(network.mtu), *off, *limits, *hooks, *drops(label, "not-permitted")]
 
 
-def _steer(network: ResolvedNetwork, place: Placement, wants: EgressRequirements) -> list[str]:
+def _steer(
+    network: ResolvedNetwork, place: Placement, requirements: EgressRequirements
+) -> list[str]:
     """Mark what comes in. Packets without this mark are not routed (`root.drop_unmarked`)."""
     return [
         rule("guarded", match(meta("iifname"), link), mangle(meta("mark"), GUARDED))
-        for link in _links(network, place, wants)
+        for link in _links(network, place, requirements)
     ]
 
 
-def _input(network: ResolvedNetwork, place: Placement, wants: EgressRequirements) -> list[str]:
+def _input(
+    network: ResolvedNetwork, place: Placement, requirements: EgressRequirements
+) -> list[str]:
     out = [
         rule("own traffic", match(meta("iifname"), "lo"), ACCEPT),
         icmp_errors.related(match(meta("iifname"), place.tunnel)),
@@ -237,7 +264,7 @@ def _input(network: ResolvedNetwork, place: Placement, wants: EgressRequirements
         connection_limits.new_connections(match(meta("iifname"), place.tunnel)),
         rule("from an endpoint", match(meta("iifname"), place.tunnel), jump("local")),
     ]
-    if wants.egress:
+    if requirements.egress:
         neighbours = members("nd-neighbor-solicit", "nd-neighbor-advert")
         discovery = (
             match(meta("iifname"), _exit(network)),
@@ -247,11 +274,11 @@ def _input(network: ResolvedNetwork, place: Placement, wants: EgressRequirements
     return [*out, *drops(str(network.vcid), "host-service")]
 
 
-def _postrouting(network: ResolvedNetwork, wants: EgressRequirements) -> list[str]:
+def _postrouting(network: ResolvedNetwork, requirements: EgressRequirements) -> list[str]:
     leaving = match(meta("oifname"), _exit(network))
     return [
         rule("onto the transit link", leaving, match(meta("nfproto"), family), {"masquerade": None})
-        for family, nat in (("ipv4", wants.nat4), ("ipv6", wants.nat6))
+        for family, nat in (("ipv4", requirements.nat4), ("ipv6", requirements.nat6))
         if nat
     ]
 
@@ -260,7 +287,7 @@ def _postrouting(network: ResolvedNetwork, wants: EgressRequirements) -> list[st
 
 
 def _settings(
-    network: ResolvedNetwork, place: Placement, wants: EgressRequirements
+    network: ResolvedNetwork, place: Placement, requirements: EgressRequirements
 ) -> list[KernelObject]:
     inside = Key(Netns.KIND, ROOT, place.netns)
     four = "net/ipv4/conf"
@@ -281,7 +308,7 @@ def _settings(
     values += [
         (f"net/bridge/bridge-nf-call-{name}", "0", inside) for name in network.host.bridge_netfilter
     ]
-    if wants.egress:
+    if requirements.egress:
         link = _pair_key(network)
         values.append((f"{four}/{_exit(network)}/forwarding", "1", link))
         values.append((f"{four}/{_exit(network)}/src_valid_mark", "1", link))
@@ -307,7 +334,7 @@ def _pair_key(network: ResolvedNetwork) -> Key:
 
 
 def _way_out(
-    network: ResolvedNetwork, place: Placement, wants: EgressRequirements
+    network: ResolvedNetwork, place: Placement, requirements: EgressRequirements
 ) -> list[KernelObject]:
     mtu = max(network.host.uplink_mtu, 1280)
     mark = naming.alias(network.vcid, network.name)
@@ -325,15 +352,15 @@ def _way_out(
         *_link_pair(network, str(near), str(far), f"{network.transit}", 32),
         _via(network, place.netns, "0.0.0.0/0", str(near), str(network.transit)),
     ]
-    if not wants.nat4:
+    if not requirements.nat4:
         out += _back_to(network, 4, str(far), str(network.transit))
     if network.subnet6 is not None:
-        out += _way_out6(network, place, wants)
+        out += _way_out6(network, place, requirements)
     return out
 
 
 def _way_out6(
-    network: ResolvedNetwork, place: Placement, wants: EgressRequirements
+    network: ResolvedNetwork, place: Placement, requirements: EgressRequirements
 ) -> list[KernelObject]:
     link_range = transit6(network.transit)
     near, far = str(link_range[0]), str(link_range[1])
@@ -341,7 +368,7 @@ def _way_out6(
         *_link_pair(network, near, far, str(link_range), 128),
         _via(network, place.netns, "::/0", near, str(link_range)),
     ]
-    return out if wants.nat6 else [*out, *_back_to(network, 6, far, str(link_range))]
+    return out if requirements.nat6 else [*out, *_back_to(network, 6, far, str(link_range))]
 
 
 def _back_to(

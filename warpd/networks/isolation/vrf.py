@@ -122,7 +122,7 @@ def unsupported_reason(network: ResolvedNetwork) -> str:
 
 def build(
     network: ResolvedNetwork,
-    wants: EgressRequirements,
+    requirements: EgressRequirements,
     policy: FirewallPolicy,
     inner: Sequence[KernelObject],
 ) -> RootContribution:
@@ -136,7 +136,7 @@ def build(
         Vrf(ROOT, vrf, naming.alias(network.vcid, network.name), MTU, table=network.routing_table),
         LinkUp(ROOT, vrf, link),
         *_last_resort(network, group),
-        *_marked(network, place, wants, group),
+        *_marked(network, place, requirements, group),
         *drop_unmarked(ROOT, [vrf], (4, 6), group),
         *drop_unmarked(ROOT, [place.tunnel], (4,), group),
         *_settings(network, place, group),
@@ -146,7 +146,7 @@ def build(
             for name in (vrf, place.tunnel)
         ),
     ]
-    if wants.egress:
+    if requirements.egress:
         out += [
             NftElements(ROOT, "permitted_ifaces", frozenset({name}), name)
             for name in (vrf, place.tunnel)
@@ -156,13 +156,15 @@ def build(
         out += _answered(network, place, group)
     return RootContribution(
         group,
-        (*out, *inner, _part(network, place, wants, policy)),
+        (*out, *inner, _part(network, place, requirements, policy)),
         tuple(
-            item for item in network.inside if not (wants.nat4 if item.version == 4 else wants.nat6)
+            item
+            for item in network.inside
+            if not (requirements.nat4 if item.version == 4 else requirements.nat6)
         ),
-        network.inside if wants.egress else (),
+        network.inside if requirements.egress else (),
         (vrf, place.tunnel),
-        (port_blocks.block_of(network),) if wants.egress else (),
+        (port_blocks.block_of(network),) if requirements.egress else (),
     )
 
 
@@ -198,7 +200,7 @@ def _versions(network: ResolvedNetwork) -> tuple[int, ...]:
 
 
 def _marked(
-    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, group: str
+    network: ResolvedNetwork, place: Placement, requirements: EgressRequirements, group: str
 ) -> Iterator[KernelObject]:
     """Yield the rules that look up packets with the network's mark in its table.
 
@@ -207,7 +209,7 @@ def _marked(
     lookup in reverse.
     """
     for version in _versions(network):
-        longer = 0 if wants.egress else -1
+        longer = 0 if requirements.egress else -1
         yield Rule(
             ROOT,
             version,
@@ -290,17 +292,21 @@ def _settings(network: ResolvedNetwork, place: Placement, group: str) -> Iterato
 
 
 def _part(
-    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, policy: FirewallPolicy
+    network: ResolvedNetwork,
+    place: Placement,
+    requirements: EgressRequirements,
+    policy: FirewallPolicy,
 ) -> NetworkSubtable:
     """Return the network's part of the table in the root, in which all names have its suffix."""
-    chains = _chains(network, place, wants, policy)
+    chains = _chains(network, place, requirements, policy)
     sets = [*policy.sets, *connection_limits.sets(), *icmp_errors.sets(), *_inside(network)]
     counters = (*policy.counters, *connection_limits.REASONS, icmp_errors.REASON)
     meters = connection_limits.meters(network.shares)
     names = frozenset((*chains, *(item.name for item in sets), *counters, *meters))
     named_sets = [_named(item, place) for item in sets]
     entries = [
-        (name, link, place.named(chain)) for name, link, chain in _entries(network, place, wants)
+        (name, link, place.named(chain))
+        for name, link, chain in _entries(network, place, requirements)
     ]
     return NetworkSubtable(
         network.vcid,
@@ -312,14 +318,17 @@ def _part(
 
 
 def _chains(
-    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, policy: FirewallPolicy
+    network: ResolvedNetwork,
+    place: Placement,
+    requirements: EgressRequirements,
+    policy: FirewallPolicy,
 ) -> Mapping[str, Sequence[str]]:
     """Return the rules of each chain, by name without the network's suffix."""
     back = [*clamp(network.mtu), rule("back", jump("back"))]
     return {
         **policy.chains,
-        "forward": _forward(network, place, wants, policy),
-        "return": back if wants.egress else [],
+        "forward": _forward(network, place, requirements, policy),
+        "return": back if requirements.egress else [],
         "input": [
             icmp_errors.related(),
             rule("answers to the gateway", ANSWERS, ACCEPT),
@@ -333,7 +342,7 @@ def _chains(
             *policy.untracked_out,
             rule("the gateway's own", mangle(ZONE, network.routing_table)),
         ],
-        "steer": list(_steer(network, place, wants)),
+        "steer": list(_steer(network, place, requirements)),
     }
 
 
@@ -350,7 +359,7 @@ def _built(
 
 
 def _entries(
-    network: ResolvedNetwork, place: Placement, wants: EgressRequirements
+    network: ResolvedNetwork, place: Placement, requirements: EgressRequirements
 ) -> Iterator[tuple[str, str, str]]:
     """Yield (map in the root's table, link, chain): packets of the link go to the chain."""
     yield ("forward_map", _vrf(network), "forward")
@@ -358,7 +367,7 @@ def _entries(
     yield ("zones", place.tunnel, "zone")
     yield ("zones-out", place.tunnel, "zone-out")
     yield ("steering_map", place.tunnel, "steer")
-    if wants.egress:
+    if requirements.egress:
         yield ("reply_map", place.tunnel, "return")
 
 
@@ -381,7 +390,10 @@ def _passed_on(text: str) -> str:
 
 
 def _forward(
-    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, policy: FirewallPolicy
+    network: ResolvedNetwork,
+    place: Placement,
+    requirements: EgressRequirements,
+    policy: FirewallPolicy,
 ) -> list[str]:
     label = str(network.vcid)
     off = (
@@ -392,7 +404,7 @@ def _forward(
         if "peers" in policy.chains
         else []
     )
-    hooks += [rule("out", jump("out"))] if wants.egress else []
+    hooks += [rule("out", jump("out"))] if requirements.egress else []
     return [
         *clamp(network.mtu),
         *off,
@@ -410,13 +422,15 @@ def _zone(network: ResolvedNetwork) -> Iterator[str]:
     yield rule("leaves", mangle(ZONE_OUT, network.routing_table))
 
 
-def _steer(network: ResolvedNetwork, place: Placement, wants: EgressRequirements) -> Iterator[str]:
+def _steer(
+    network: ResolvedNetwork, place: Placement, requirements: EgressRequirements
+) -> Iterator[str]:
     """Yield the rules that mark the network's packets, and the connections that leave it.
 
     The mark of a connection leads its replies to the network's table.
     """
     yield rule("of this network", mangle(meta("mark"), place.mark))
-    if not wants.egress:
+    if not requirements.egress:
         return
     for family, version in (("ip", 4), ("ip6", 6)):
         yield rule("stays inside", match(payload(family, "daddr"), f"@inside{version}"), RETURN)

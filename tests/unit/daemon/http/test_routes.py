@@ -526,7 +526,7 @@ def test_a_member_who_floods_is_kept_out_alone(
 
 
 @needs_root
-def test_root_is_judged_before_all_who_wait(
+def test_root_is_admitted_before_all_who_wait(
     path: Path, groups: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_server, "BATCH", 1)

@@ -171,7 +171,7 @@ def test_chains_that_were_not_read_claim_nothing() -> None:
     assert inbound([{"jump": {"target": "gone"}}], [REJECT]) == []
 
 
-def test_forwarding_is_judged_network_by_network() -> None:
+def test_forwarding_is_evaluated_network_by_network() -> None:
     found = messages(host(chain("FORWARD", [REJECT], hook="forward")))
     assert [text.partition(" what ")[2] for text in found] == [
         "clients send of corp, web"

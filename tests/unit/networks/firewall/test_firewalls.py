@@ -121,7 +121,7 @@ def test_what_a_leg_of_a_mesh_carries_is_not_tracked(mode: str, chains: tuple[st
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_both_families_are_judged_alike(mode: str) -> None:
+def test_both_families_are_filtered_alike(mode: str) -> None:
     """A rule that looks at endpoints of one family has its like for the other."""
     for name, guard in guards(mode).items():
         for chain in guard.chains:
@@ -460,7 +460,7 @@ def test_a_leg_in_the_root_believes_its_own_network_only() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_segments_let_in_the_granted_vlans(mode: str) -> None:
+def test_segments_let_in_the_permitted_vlans(mode: str) -> None:
     built = compiled(mode)
     ports = {}
     for item in built.state:
@@ -709,7 +709,7 @@ def test_what_a_bridge_would_hand_to_its_host_ends_before_it(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_frame_has_no_more_tags_than_its_network_grants(mode: str) -> None:
+def test_a_frame_has_no_more_tags_than_its_network_permits(mode: str) -> None:
     for name, legs in ingress(compiled(mode), Leg).items():
         for filters, first, second in itertools.product(legs, TAG_TYPES, TAG_TYPES):
             verdict = fate(filters, ("ff:ff:ff:ff:ff:ff", (first, second, 0x0800)))
@@ -768,17 +768,21 @@ def test_each_network_leaves_by_links_of_its_own(mode: str) -> None:
     built = compile_state(wanted.intent, wanted.allocations, wanted.master, host, world.TODAY)
     table = next(item for item in built.state if isinstance(item, NftTable) and item.netns == ROOT)
     sets = {item.name: set(item.elements) for item in table.sets}
-    doors = {
+    guarded = {
         name: part.contribution.guarded_ifaces
         for name, part in ((part.inputs.name[2:], part) for part in built.parts.values())
     }
-    assert set(doors) >= {"web", "corp", "sites", "campus"}
-    leaving = [door for name in ("web", "corp") for door in doors[name]]
-    assert sets["uplinks4"] == {f"{door} . {link}" for door in leaving for link in ("eth0", "eth9")}
-    assert sets["uplinks6"] == {f"{door} . eth1" for door in leaving}
-    web = {f"{door} . lan0 . 10.9.0.0/16" for door in doors["web"]}
+    assert set(guarded) >= {"web", "corp", "sites", "campus"}
+    leaving = [iface for name in ("web", "corp") for iface in guarded[name]]
+    assert sets["uplinks4"] == {
+        f"{iface} . {link}" for iface in leaving for link in ("eth0", "eth9")
+    }
+    assert sets["uplinks6"] == {f"{iface} . eth1" for iface in leaving}
+    web = {f"{iface} . lan0 . 10.9.0.0/16" for iface in guarded["web"]}
     assert sets["ways4"] == web | {
-        f"{door} . {link} . 172.20.0.0/16" for door in doors["corp"] for link in ("lan0", "lan1")
+        f"{iface} . {link} . 172.20.0.0/16"
+        for iface in guarded["corp"]
+        for link in ("lan0", "lan1")
     }
     assert sets["ways6"] == set()
     out = [rule for rule in chains(table)["out"] if {"accept": None} in rule["expr"]]

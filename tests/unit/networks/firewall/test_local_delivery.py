@@ -1,4 +1,4 @@
-"""No door lets in what is addressed to the host, whatever nftables says: laws over the filters of
+"""No link lets in what is addressed to the host, whatever nftables says: laws over the filters of
 all types and modes.
 """
 
@@ -54,21 +54,21 @@ def passes(filters: Filters, target: str, icmp_type: int | None = None) -> bool:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_no_door_lets_in_what_is_addressed_to_the_host(mode: str) -> None:
+def test_no_guarded_interface_lets_in_what_is_addressed_to_the_host(mode: str) -> None:
     """By filters that `nft` cannot take away, before a link is up: only neighbour discovery on a
     transit link.
     """
     built = compiled(mode)
     guards = {item.key: item for item in built.state if isinstance(item, TcIngress)}
-    doors = [item for item in built.state if isinstance(item, Veth | WireguardLink)]
-    assert doors
-    for door in doors:
-        guard = guards[Key(TcIngress.KIND, door.netns, door.name)]
+    guarded_links = [item for item in built.state if isinstance(item, Veth | WireguardLink)]
+    assert guarded_links
+    for link in guarded_links:
+        guard = guards[Key(TcIngress.KIND, link.netns, link.name)]
         assert guard.phase < Phase.UP
-        targets = (*TO_THE_HOST, *LINK_WIDE) if door.netns == ROOT else LINK_WIDE
+        targets = (*TO_THE_HOST, *LINK_WIDE) if link.netns == ROOT else LINK_WIDE
         assert not [target for target in targets if passes(guard.filters, target)]
         for kind in (135, 136):
-            assert passes(guard.filters, "ff02::1:ff00:1", kind) == isinstance(door, Veth)
+            assert passes(guard.filters, "ff02::1:ff00:1", kind) == isinstance(link, Veth)
         assert passes(guard.filters, "198.51.100.7")
         assert passes(guard.filters, "2001:db8:51::7")
 

@@ -138,7 +138,7 @@ def test_legs_and_bridges_neither_answer_nor_forward(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_door_of_a_network_has_filters(mode: str) -> None:
+def test_every_guarded_interface_of_a_network_has_filters(mode: str) -> None:
     """The transit link's end in the root, and the WireGuard device wherever it is."""
     built = compiled(mode)
     guarded = {

@@ -86,7 +86,7 @@ def passes(book: Ruleset, packet: Packet) -> bool:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_comes_in_for_the_host_is_judged_twice(mode: str) -> None:
+def test_what_comes_in_for_the_host_is_filtered_twice(mode: str) -> None:
     for book, packet in passages(mode):
         assert book.evaluate("permitted-input", packet).what == "drop"
         permitted = dataclasses.replace(packet, mark=packet.mark | PERMITTED)

@@ -74,7 +74,7 @@ def test_a_renamed_endpoint_is_not_stale_and_keeps_its_history(tmp_path: Path) -
     assert [len(row["exports"]) for row in store.history("a", "e1")] == [2]
 
 
-def test_risks_and_stale_configs_are_told_and_rest_has_a_line_an_owner() -> None:
+def test_risks_and_stale_configs_are_shown_and_quarantine_has_a_line_an_owner() -> None:
     data = {
         "risks": [{"message": "the network moves", "hint": "say so"}],
         "stale_configs": ["a/x", "a/y"],
@@ -127,7 +127,7 @@ def test_growth_is_a_risk_that_somebody_must_agree_to(tmp_path: Path) -> None:
     assert session.read().risks == ()
 
 
-def test_what_rests_as_json(tmp_path: Path) -> None:
+def test_quarantine_as_json(tmp_path: Path) -> None:
     yaml = tmp_path / "warp.yaml"
     yaml.write_text(
         "version: 1\nnetworks:\n  a: {type: l3vpn-gateway, endpoints: {x: {type: cpe}, y: {type:"

@@ -72,8 +72,8 @@ def test_rename_grow_lock_and_rebuild(tmp_path: Path) -> None:
     moved = run(tmp_path, "apply", "--yes")
     shown = moved.stdout + moved.stderr
     assert moved.returncode == 0 and "risk" in shown and "c/handset" in shown
-    rests = json.loads(run(tmp_path, "status", "-o", "json").stdout)["quarantine"]
-    assert [(row["network"], row["endpoint"], row["values"]["subnet"]) for row in rests] == [
+    quarantined = json.loads(run(tmp_path, "status", "-o", "json").stdout)["quarantine"]
+    assert [(row["network"], row["endpoint"], row["values"]["subnet"]) for row in quarantined] == [
         ("c", None, "10.100.0.0/31")
     ]
 
