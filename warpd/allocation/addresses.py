@@ -261,7 +261,10 @@ def _fill6(four: Family4, six: Family6, names: list[str]) -> list[str]:
 def _no_address(
     path: str, four: Family4, names: list[str], quarantined: QuarantinedAddresses
 ) -> Finding:
-    """More endpoints than the subnet holds, which `validation` says first; or quarantined ones."""
+    """Report endpoints without an address.
+
+    The subnet is full (`validation` reports that first), or its free addresses are quarantined.
+    """
     listed = ", ".join(names)
     are_quarantined = any(offset not in four.pool.owners for offset in _offsets(four.size))
     if not are_quarantined:

@@ -66,7 +66,7 @@ def assign_subnets(
 def _release(
     blocks: BlockPool[IPv4Network], name: str, block: IPv4Network, quarantine: Quarantine
 ) -> None:
-    """Keep a block that a network has left from the networks that are served after it."""
+    """Withhold the block that a network has just released from those that are served later."""
     if quarantine.period_s:
         blocks.quarantined.append((name, block))
 

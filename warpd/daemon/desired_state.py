@@ -149,7 +149,7 @@ class DesiredState:
         return self._follow_time() or is_new
 
     def _unless_being_written(self, request: PassRequest) -> bool:
-        """Files that are being written keep nobody from repairing what drifts.
+        """Read the files if they have changed. While they are being written, only repair drift.
 
         Raises: FilesBeingWritten when there is nothing else to do.
         """
@@ -477,7 +477,7 @@ class DesiredState:
     # -- files
 
     def try_later(self) -> None:
-        """The pass has failed: what else happens in the folder is no reason to try again."""
+        """Do not retry a failed pass because of unrelated events in the folder."""
         self._unwritable = self._fingerprints()
 
     def _fingerprints(self) -> Fingerprints:

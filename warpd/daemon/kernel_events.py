@@ -55,8 +55,8 @@ class KernelEvents:
     def take_in(self, covered: Collection[str] | None) -> None:
         """Tell the scheduler of the events so far.
 
-        `covered` are the groups that are about to be looked at (None: all of them): their events
-        need no look of their own.
+        `covered` are the groups that are about to be observed (None: all of them): their events
+        are covered by this observation.
         """
         now = self._clock.monotonic()
         try:

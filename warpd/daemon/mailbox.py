@@ -59,7 +59,7 @@ class Mailbox:
         records: the state folder, for those who read what is on record; None without one.
         allocations: of the intent in force.
         moment: counts what makes an earlier view outdated.
-        watched_until_s: until when somebody is thought to read, by `time.monotonic`.
+        watched_until_s: until when a reader is assumed to be present, by `time.monotonic`.
     """
 
     def __init__(self, wake: Callable[[], None] = lambda: None) -> None:

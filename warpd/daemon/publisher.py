@@ -57,8 +57,8 @@ class Publisher:
     def pass_ended(self, result: PassResult) -> None:
         """After each pass: tell what is new, and mark the view as outdated where it is.
 
-        A repair does not outdate the view if no reader was shown what it mends, and the host is as
-        before.
+        A repair does not outdate the view if no reader was shown what it repairs, and the host is
+        as before.
         """
         now = self._view_inputs(result)
         differs = self._differs_from_shown(result)

@@ -112,7 +112,7 @@ class Scheduler:
     """
 
     def __init__(self, interval_s: float, jitter: Callable[[], float], now: float) -> None:
-        """`interval_s` is the time between two looks at everything; `jitter` gives a number between
+        """`interval_s` is the time between periodic resyncs; `jitter` gives a number between
         0 and 1, by which pauses differ.
         """
         self.interval_s = interval_s
@@ -199,8 +199,8 @@ class Scheduler:
         return due | self._retried(now)
 
     def _left_for_later(self, groups: frozenset[str], now: float) -> frozenset[str]:
-        """Groups that wait. What the root shows of them is left, so that those that are slowed down
-        are looked at when their pause is over.
+        """Return the paused groups. Their drift in the root is left, and those that are slowed down
+        are observed when their pause is over.
         """
         waiting = (self._contested_backoff.keys() | self._failing.keys()) - groups
         paused = frozenset(group for group in waiting if self._is_paused(group, now))
@@ -273,7 +273,7 @@ class Scheduler:
             self._unwritten = self._longer(self._unwritten, PAUSE_MAX_S, now)
 
     def _requeue(self, request: PassRequest, now: float) -> None:
-        """What could not be done for now is done after a short while, and nothing before."""
+        """Requeue a request that met a lock or a file being written; no pass starts before."""
         self._busy_until = now + BUSY_PAUSE_S
         self._asked = self._asked or request.asked
         if request.files:

@@ -49,8 +49,8 @@ class OperationError:
 
     @property
     def is_transient(self) -> bool:
-        """Whether it may come of another program that was at work in between: then another look
-        tells what is left to do.
+        """Return whether another program may have caused it by a change in between. If so,
+        observing again shows what is left to do.
         """
         return self.kind is not FailureKind.REFUSED or self.errno in UNDERMINED
 

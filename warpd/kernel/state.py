@@ -165,7 +165,7 @@ class KernelObject:
         return self
 
     def avoiding(self, blocked: Collection[Key]) -> Self:
-        """The wanted object while foreign objects sit on these keys."""
+        """Return the object without the parts that foreign objects with these keys prevent."""
         return self
 
     def rebuilt_by(self, after: KernelObject) -> bool:

@@ -2,7 +2,7 @@
 
 Each network is compiled by itself (`compile_network`), and the gateway's own objects from all of
 them (`gateway`). Does not live here: what a type lets through (`types`), where things live
-(`isolation`), how a difference is mended (`reconcile`).
+(`isolation`), how a difference is repaired (`reconcile`).
 """
 
 from __future__ import annotations

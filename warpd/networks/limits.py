@@ -25,8 +25,8 @@ SITE: Final = (2, 2)
 
 
 def table_size(conntrack_max: int) -> int:
-    """The connection table's size as far as it matters here: a power of two, so that a small change
-    is none.
+    """Return the table size rounded down to a power of two, so that small changes do not change the
+    rules.
     """
     return 1 << (max(conntrack_max, TABLE_MIN).bit_length() - 1)
 

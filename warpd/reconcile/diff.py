@@ -79,7 +79,7 @@ def diff(desired: State, observed: Observed) -> Differences:
 def _avoiding(
     want: Mapping[Key, KernelObject], blocked: Collection[Key]
 ) -> Mapping[Key, KernelObject]:
-    """What is wanted while foreign objects sit on the blocked keys."""
+    """Return the wanted objects without the parts that the blocked keys prevent."""
     if not blocked:
         return want
     return {key: item.avoiding(blocked) for key, item in want.items()}

@@ -233,7 +233,7 @@ def converge(
     progress: Progress = lambda _step: None,
     stop: Stop = lambda: False,
 ) -> ApplyResult:
-    """Apply a plan, look again, and mend what a lost answer or a race left open; at most ROUNDS
+    """Apply a plan, look again, and repair what a lost answer or a race left open; at most ROUNDS
     times.
 
     Raises:
@@ -288,7 +288,7 @@ def _open(left: Plan, outcome: ApplyResult) -> tuple[Step, ...]:
 
 
 def _unseen(run: PlannedRun, done: Iterable[Step]) -> Iterator[Step]:
-    """Steps of networks that could not be read afterwards: nobody knows what came of them."""
+    """Return the applied steps of networks whose namespace could not be read afterwards."""
     return (step for step in done if step.group in run.observed.unread)
 
 

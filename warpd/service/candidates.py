@@ -362,7 +362,7 @@ def _forget(session: Session, changed: Sequence[Draft]) -> None:
 
 
 def undo_partial_write(session: Session) -> bool:
-    """Take back what a kill has left of a change of several files; whether there was any.
+    """Undo a multi-file write that a crash interrupted; return whether there was one.
 
     It is called inside `store.writer_if_possible`, before the files are read.
 

@@ -1,7 +1,7 @@
 """The people who may sign in: `/etc/warpd/users.yaml`, which `warpctl user` writes.
 
 Lives here: the file's shape, checks of passwords and one-time passwords. Does not: how often
-somebody may try (`daemon.http.sign_in`), what a role may do (`rights`).
+somebody may try (`daemon.http.attempts`), what a role may do (`rights`).
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class User:
 
     @property
     def state(self) -> str:
-        """Another text after a change of the password, and for an account made anew: sessions of
-        the former state end.
+        """Return a text that changes with the password and when the account is recreated, so that
+        old sessions end.
         """
         return hashlib.sha256(f"{self.name}\n{self.password}\n{self.totp}".encode()).hexdigest()[
             :16

@@ -77,7 +77,7 @@ def put(path: Path, data: bytes) -> None:
         os.rename(beside, path)
     except OSError:
         with contextlib.suppress(OSError):
-            os.unlink(beside)  # a half takes room that there is none of
+            os.unlink(beside)  # remove the partial file: the disk may be full
         raise
     sync_folder(path.parent)
 

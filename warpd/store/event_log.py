@@ -24,9 +24,7 @@ from warpd.store.atomic_file import put
 
 FILE: Final = "events.jsonl"
 SIZE_MAX: Final = 4 * 1024 * 1024  # bytes at which the file is written anew
-ROOM_MIN: Final = (
-    1024 * 1024
-)  # bytes of the disk that are left to what counts: allocations, history
+ROOM_MIN: Final = 1024 * 1024  # free bytes of the disk, reserved for allocations and history
 RETRY_S: Final = 5.0
 LINE_MAX: Final = 64 * 1024  # bytes of a line that is read; no event is nearly as long
 _FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK

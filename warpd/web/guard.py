@@ -214,7 +214,7 @@ class _Replay:
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def gone(self) -> None:
-        """Until the browser has gone, or has its answer."""
+        """Wait until the browser disconnects or has its answer."""
         while (await self._then())["type"] != "http.disconnect":
             pass
 
@@ -233,7 +233,7 @@ class _Turn:
         self.end()
 
     def end(self) -> None:
-        """Once is enough."""
+        """Release the turn. Idempotent."""
         if not self._is_over:
             self._is_over = True
             self._turns.release()

@@ -56,8 +56,7 @@ class _Tries:
 class Attempts:
     """Counts tries. Times are seconds of a clock that never goes back.
 
-    A try that has to wait is not kept: those that are let through, of which ALL says how many there
-    may be, bound the memory.
+    Rejected attempts are not stored, so that memory is bounded by the attempts that ALL admits.
     """
 
     def __init__(self) -> None:

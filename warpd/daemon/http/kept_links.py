@@ -85,7 +85,7 @@ class Links:
         return link
 
     def give_back(self, secret: str, link: Link) -> None:
-        """Let a link that was taken be redeemed after all: nothing came of it."""
+        """Restore a link whose redemption failed."""
         self._links[_digest(secret)] = link
 
     def end(self, name: str, identity: Identity) -> Link | None:

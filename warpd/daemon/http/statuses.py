@@ -13,7 +13,7 @@ MISSING: Final = frozenset({"unknown-network", "unknown-endpoint", "history-unkn
 
 
 def status_of(failure: WarpError) -> int:
-    """500 is what this machine refuses, and what is our mistake; 4xx what whoever asks can mend."""
+    """500 is what this machine refuses, and what is our mistake; 4xx what whoever asks can fix."""
     if isinstance(failure, Busy) or failure.code in CONFLICTS:
         return 409
     if failure.code in MISSING:

@@ -111,7 +111,7 @@ class Rule(KernelObject):
 
     @property
     def removed_last(self) -> bool:
-        """Never: a rule decides by which table a packet leaves."""
+        """Return False: a rule decides which table is used, so its removal must not wait."""
         return False
 
 

@@ -53,7 +53,7 @@ class WireguardDevice(OnDevice):
 
 
 class _KeyKept:
-    """Room for the key, once made: there may be very many peers, each of them in several maps."""
+    """Slot for the cached key. A gateway may have 100,000 peers, each in several maps."""
 
     __slots__ = ("_key",)
     _key: Key

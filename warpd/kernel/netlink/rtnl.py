@@ -446,8 +446,8 @@ def _take_route(
             found.setdefault(text, set()).update(_next_hops(data))
 
 
-# Where a packet for the internet would go tells the uplink. Root name servers: nobody blackholes
-# their addresses, as many do those for documentation. Nothing is sent there.
+# The uplink is the link by which the kernel would route a packet to these addresses. They are root
+# name servers, since hosts often blackhole the ranges for documentation. Nothing is sent there.
 INTERNET = ("198.41.0.4", "2001:503:ba3e::2:30")
 
 

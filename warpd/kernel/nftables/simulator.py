@@ -104,7 +104,7 @@ class Ruleset:
         """From a base chain, to its policy when no rule decides.
 
         Raises:
-            Unreadable: a rule uses what ours never do.
+            UnsupportedRule: a rule uses what ours never do.
         """
         found = self._walk(chain, packet, 0)
         if found.what in (CONTINUE, RETURN):

@@ -75,5 +75,5 @@ def _leg(network: ResolvedNetwork, place: Placement, bridge: str, peer: TunnelPe
 
 
 def egress_destinations(_network: Network, _dns: Servers) -> list[Range]:
-    """Nowhere."""
+    """Return no destinations."""
     return []

@@ -37,10 +37,10 @@ def firewall_policy(network: ResolvedNetwork) -> FirewallPolicy:
 def objects(
     _network: ResolvedNetwork, _place: Placement, _peers: Sequence[TunnelPeer]
 ) -> list[KernelObject]:
-    """Nothing but the tunnel."""
+    """Return no objects beside the tunnel."""
     return []
 
 
 def egress_destinations(_network: Network, _dns: Servers) -> list[Range]:
-    """Nowhere."""
+    """Return no destinations."""
     return []

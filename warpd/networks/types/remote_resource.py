@@ -57,12 +57,12 @@ def _within(label: str, entries: Sequence[PolicyEntry]) -> list[str]:
 def objects(
     _network: ResolvedNetwork, _place: Placement, _peers: Sequence[TunnelPeer]
 ) -> list[KernelObject]:
-    """Nothing but the tunnel."""
+    """Return no objects beside the tunnel."""
     return []
 
 
 def egress_destinations(network: Network, _dns: Servers) -> list[IPv4Network | IPv6Network]:
-    """Where it may go."""
+    """Return the ranges of the resources that are reached through the gateway's links."""
     return [item.subnet for item in network.resources if item.via is None]
 
 

@@ -55,13 +55,13 @@ def firewall_policy(network: ResolvedNetwork) -> FirewallPolicy:
 def objects(
     _network: ResolvedNetwork, _place: Placement, _peers: Sequence[TunnelPeer]
 ) -> list[KernelObject]:
-    """Nothing but the tunnel."""
+    """Return no objects beside the tunnel."""
     return []
 
 
 def egress_destinations(network: Network, dns: Servers) -> list[IPv4Network | IPv6Network]:
-    """Where it may go by another link than the uplink: a name server may stand on a link of its
-    own.
+    """Return what may be reached by another link than the uplink. That includes the name servers:
+    one may be on a link of its own.
     """
     return [*network.allow_private, *(ip_network(server) for server in dns)]
 

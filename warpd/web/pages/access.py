@@ -16,7 +16,7 @@ from warpd.web.visit import Visit, arrive, both, see_other
 ROLES: Final = ("viewer", "helpdesk", "operator", "admin")
 DAYS: Final = "90"
 COMMAND: Final = "warpctl token list"
-SHOWN_AGAIN: Final = frozenset({400, 401, 403, 429})  # what the form can mend
+SHOWN_AGAIN: Final = frozenset({400, 401, 403, 429})  # what the form can fix
 PLACE: Final = "/access"
 
 

@@ -18,7 +18,7 @@ from warpd.web.visit import Visit, arrive, see_other
 
 CONFIRM_S: Final = 60
 CONFIRM_CHOICES_S: Final = (30, 60, 300, 1800)
-SHOWN_AGAIN: Final = frozenset({400, 404, 409, 413, 422})  # what the form can mend
+SHOWN_AGAIN: Final = frozenset({400, 404, 409, 413, 422})  # what the form can fix
 # Why files cannot be put back: the kernel goes back all the same.
 FILES_STAY: Final = frozenset({"file-changed", "nothing-kept", "source"})
 UNDONE_OPS: Final = ("remove_endpoint", "rotate_endpoint")
@@ -341,7 +341,7 @@ def _wizard(request: Request) -> dict[str, Any]:
 
 
 def mendable(failure: DaemonError) -> DaemonError:
-    """A refusal that the form shows. Raises: the failure, where the form cannot mend it."""
+    """A refusal that the form shows. Raises: the failure, where the form cannot fix it."""
     if failure.status not in SHOWN_AGAIN:
         raise failure
     return failure

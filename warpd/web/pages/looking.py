@@ -1,4 +1,4 @@
-"""Pages that only show: what a person at three in the morning, and at the help desk, looks for."""
+"""Read-only pages for operators on call and the help desk."""
 
 from __future__ import annotations
 
