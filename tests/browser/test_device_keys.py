@@ -149,7 +149,7 @@ def test_leaving_the_page_warns_until_the_key_is_forgotten(visit: Callable[..., 
     window.page.get_by_role("link", name="History").click()
     window.page.wait_for_timeout(300)
     assert asked == ["beforeunload"] and "/change/device" in window.page.url
-    window.press("It is on the device: forget the key")
+    window.press("Done: discard the key")
     assert window.page.locator("#device-qr path[d]").count() == 0
     window.press("Keep this device")
     window.page.wait_for_selector("text=Kept.")
@@ -165,7 +165,7 @@ def test_a_lost_phone_gets_other_keys(visit: Callable[..., Visit], gateway: Gate
     first = values(saved(window))
     window.press("Keep this device")
     window.page.wait_for_selector("text=Kept.")
-    window.press("It is on the device: forget the key")
+    window.press("Done: discard the key")
     window.go("/change/endpoint/privacy/lost")
     assert window.page.get_by_role("link", name="New keys, made in the browser").count() == 1
     desk = visit()

@@ -61,7 +61,7 @@ def connects(machine: Machine, hands: Hands, phone: str, config: str) -> None:
     expect(hands.page.locator("#waiting-state")).to_contain_text(f"Connected from {OUTER[phone]}")
     hands.presses("Keep this device")
     expect(hands.page.get_by_text("Kept.")).to_be_visible()
-    hands.presses("It is on the device: forget the key")
+    hands.presses("Done: discard the key")
 
 
 @pytest.fixture(scope="module")

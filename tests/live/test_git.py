@@ -65,8 +65,14 @@ def test_what_is_pushed_is_applied_when_it_verifies(gateway: LiveKernel, tmp_pat
         daemon.wait(lambda: pulled(daemon) == second, "its revision in the log")
 
         repository.push(document("evil", "a", "b"), signed=False)
-        daemon.wait(lambda: bool(daemon.lines("not pulled; what was applied stays")), "a refusal")
-        assert "is not signed by" in daemon.lines("not pulled; what was applied stays")[-1]["error"]
+        daemon.wait(
+            lambda: bool(daemon.lines("pull failed; the applied configuration stays in force")),
+            "a refusal",
+        )
+        assert (
+            "is not signed by"
+            in daemon.lines("pull failed; the applied configuration stays in force")[-1]["error"]
+        )
         assert rooms() == 2
 
         broken = repository.push("version: 1\nnetworks: {a: {type: nonsense}}\n")
@@ -84,7 +90,7 @@ def test_what_is_pushed_is_applied_when_it_verifies(gateway: LiveKernel, tmp_pat
         tmp_path, {"version": 1, "source": {**source, "git": str(tmp_path / "gone")}}, state=before
     ) as daemon:
         daemon.wait(
-            lambda: bool(daemon.lines("not pulled; what was applied stays")),
+            lambda: bool(daemon.lines("pull failed; the applied configuration stays in force")),
             "another repository that is not there",
         )
         assert rooms() == 1

@@ -39,11 +39,11 @@ app = typer.Typer(
     Exit codes: 0 done or in sync, 1 failed or a wrong command line, 2 plan has changes,
     3 applied in part, 4 the YAML is invalid, 5 busy.""",
 )
-network_app = typer.Typer(no_args_is_help=True, help="Show networks, add and remove them.")
+network_app = typer.Typer(no_args_is_help=True, help="Show and edit networks.")
 endpoint_app = typer.Typer(
-    no_args_is_help=True, help="Show endpoints, add and remove them, get their client configs."
+    no_args_is_help=True, help="Show, edit and suspend endpoints; export client configs."
 )
-user_app = typer.Typer(no_args_is_help=True, help="Say who may sign in to the dashboard.")
+user_app = typer.Typer(no_args_is_help=True, help="Manage dashboard users.")
 token_app = typer.Typer(no_args_is_help=True, help="Make and revoke tokens for programs.")
 web_app = typer.Typer(no_args_is_help=True, help="The dashboard: sign in, and who may what.")
 app.add_typer(network_app, name="network")

@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 NOT_DONE_TITLES: Final = {
     "not tried": "skipped",
     "remains": "remaining",
-    "not as promised": "unverified",
+    "verification failed": "unverified",
 }
 
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="show the kernel steps too")]
@@ -642,13 +642,13 @@ def _open_lines(result: dict[str, Any]) -> Iterator[str]:
 
 def _waiting_lines(unwritten: Mapping[str, Any]) -> Iterator[str]:
     """Yield what of an apply waits for the state folder, why, and what to do about it."""
-    of = f" of {', '.join(unwritten['networks'])}" if unwritten["networks"] else ""
-    yield f"waits   what gives access{of}: {unwritten['error']}. What removes access was done."
+    to = f" to {', '.join(unwritten['networks'])}" if unwritten["networks"] else ""
+    yield f"pending additions{to}: {unwritten['error']}. Removals were applied."
     if unwritten["hint"]:
         yield f"hint: {unwritten['hint']}"
     if unwritten["unconfirmable"]:
         yield (
-            "waits   --confirm-within: the deadline could not be recorded, so that nothing will be"
+            "pending --confirm-within: the deadline could not be recorded, so that nothing will be"
             " undone."
         )
 

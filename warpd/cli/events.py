@@ -71,9 +71,7 @@ def events(
             autocompletion=names.event_kinds,
         ),
     ] = None,
-    repairs: Annotated[
-        bool, typer.Option("--repairs", help="only changes that undo others' changes")
-    ] = False,
+    repairs: Annotated[bool, typer.Option("--repairs", help="only repairs of drift")] = False,
     since: Annotated[
         str,
         typer.Option("--since", metavar="AGO|TIME", help="as 30m, 2h, 1d, or 2026-01-31T08:00Z"),

@@ -266,7 +266,7 @@ def _export(session: Session, target: Target, host: Host, request: ExportRequest
     made = export(session.store, target, host, request, user())
     about = f"network={request.network} endpoint={request.endpoint} by={user()} chain={made.chain}"
     syslog.openlog("warpctl", 0, syslog.LOG_AUTHPRIV)
-    syslog.syslog(syslog.LOG_INFO, f"config handed out {about}")
+    syslog.syslog(syslog.LOG_INFO, f"client config exported {about}")
     return made
 
 

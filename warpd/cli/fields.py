@@ -46,8 +46,11 @@ PublicKey = Annotated[
 ]
 Routes = Annotated[Texts, typer.Option(help="a network behind it; may be repeated")]
 OuterAddress = Annotated[Text, typer.Option(help="HOST:PORT at which the gateway reaches it first")]
-Keepalive = Annotated[Number, typer.Option(help="seconds between keepalives of the gateway")]
-Expires = Annotated[Text, typer.Option(help="YEAR-MONTH-DAY: from then on it is out")]
+Keepalive = Annotated[
+    Number,
+    typer.Option(help="seconds between keepalives, of the gateway and the device; 0: none"),
+]
+Expires = Annotated[Text, typer.Option(help="YYYY-MM-DD: the first day without access")]
 
 
 def split_list(values: Sequence[str] | None) -> list[str] | None:

@@ -157,7 +157,7 @@ def _undone_text(data: Mapping[str, Any]) -> str:
     unwritten = data.get("unwritten") or {}
     lacks_master = str(unwritten.get("code", "")).startswith("master-")
     if lacks_master:
-        lines.append(f"only what takes access away is done: {unwritten['error']}")
+        lines.append(f"only removals of access were applied: {unwritten['error']}")
         lines.append(f"hint: {unwritten['hint']}")
     elif unwritten:
         lines.append(

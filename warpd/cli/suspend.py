@@ -32,10 +32,10 @@ def suspend(
     for_: Annotated[
         str, typer.Option("--for", metavar="TIME", help="for 30m, 2h, 7d; default: until resumed")
     ] = "",
-    reason: Annotated[str, typer.Option("--reason", help="shown with its state")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="why; shown in status")] = "",
     form: Output = Format.text,
 ) -> None:
-    """Take an endpoint out at once. The YAML stays as it is."""
+    """Disconnect an endpoint at once. The YAML stays as it is."""
     session: Session = context.obj
     for_s = for_seconds(for_) if for_ else None
     request = SuspendRequest(name, for_s, f"{user()} (warpctl)", reason)
@@ -52,7 +52,7 @@ def suspend(
 
 @endpoint_app.command("resume")
 def resume(context: typer.Context, name: EndpointName, form: Output = Format.text) -> None:
-    """Give a suspended endpoint back what the YAML gives it."""
+    """Restore the access of a suspended endpoint."""
     session: Session = context.obj
     network, _slash, endpoint = name.partition("/")
     place = f"/v1/suspensions/{quote(network, safe='')}/{quote(endpoint, safe='')}"

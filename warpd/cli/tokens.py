@@ -40,7 +40,7 @@ def create(
             "--networks", metavar="GLOB,...", help="the networks it sees; default: all of them"
         ),
     ] = None,
-    days: Annotated[int, typer.Option("--days", help="how long it is good")] = DAYS_DEFAULT,
+    days: Annotated[int, typer.Option("--days", help="days until it expires")] = DAYS_DEFAULT,
     form: Output = Format.text,
 ) -> None:
     """Make a token for a program. It is shown once, and only here."""

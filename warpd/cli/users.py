@@ -93,7 +93,9 @@ def passwd(name: UserName, file: File = DEFAULT_USERS, form: Output = Format.tex
 @user_app.command("totp")
 def totp(
     name: UserName,
-    remove: Annotated[bool, typer.Option("--remove", help="ask for none from now on")] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="stop asking for one-time passwords")
+    ] = False,
     file: File = DEFAULT_USERS,
     form: Output = Format.text,
 ) -> None:

@@ -198,7 +198,7 @@ FAMILIES: Final = (
     Family(
         "warpd_reconciles_total",
         "counter",
-        "Passes by what came of them.",
+        "Reconcile passes by result.",
         _passes,
     ),
     Family(
@@ -246,7 +246,7 @@ FAMILIES: Final = (
     Family(
         "warpd_in_sync",
         "gauge",
-        "1 if the kernel was as the intent says after the last look at everything and its repair.",
+        "1 if the kernel was as the intent says after the last full observation and its repair.",
         _in_sync,
     ),
     Family(
@@ -276,13 +276,13 @@ FAMILIES: Final = (
     Family(
         "warpd_endpoint_expires_timestamp_seconds",
         "gauge",
-        "When `expires` of the endpoint cuts it off; it may be past.",
+        "Expiry of the endpoint; may be in the past.",
         _expires,
     ),
     Family(
         "warpd_suspended_endpoints",
         "gauge",
-        "Endpoints that somebody has taken out, whatever the YAML says.",
+        "Suspended endpoints.",
         _suspended,
     ),
     Family(
@@ -342,7 +342,7 @@ FAMILIES: Final = (
     Family(
         "warpd_condition",
         "gauge",
-        "1 while it holds; `warpctl status` says more.",
+        "1 while the condition holds; `warpctl status` says more.",
         _conditions,
     ),
     Family(

@@ -36,7 +36,7 @@ class Options:
     Attributes:
         config: the YAML, or the folder that holds it.
         state_dir: the state folder.
-        interval_s: seconds between two looks at everything.
+        interval_s: seconds between periodic resyncs.
         socket: the name of the control socket.
         users: the file of those who may sign in.
         propose_socket: of `warpd-propose`, which pushes proposed changes as branches.
@@ -98,24 +98,24 @@ def parser() -> argparse.ArgumentParser:
     made = Parser(
         prog="warpd",
         description="Keep the kernel as the YAML says.",
-        epilog="SIGHUP looks at once; SIGTERM stops and leaves the data plane as it is.",
+        epilog="SIGHUP starts a full resync; SIGTERM stops and leaves the data plane as it is.",
         allow_abbrev=False,
     )
     _add(made, "-c", "--config", Path, "WARPD_CONFIG", DEFAULT_CONFIG, "the YAML, or its folder")
     _add(made, "--state-dir", "", Path, "WARPD_STATE_DIR", DEFAULT_STATE, "the state folder")
     _add(made, "--socket", "", Path, "WARPD_SOCKET", DEFAULT_SOCKET, "the control socket")
     _add(made, "--users", "", Path, "WARPD_USERS", DEFAULT_USERS, "who may sign in")
-    text = "of warpd-propose"
+    text = "socket of warpd-propose"
     _add(made, "--propose-socket", "", Path, "WARPD_PROPOSE_SOCKET", DEFAULT_PROPOSE, text)
-    text = "what names a provider of OpenID Connect"
+    text = "folder with the OpenID Connect settings"
     _add(made, "--oidc", "", Path, "WARPD_OIDC", DEFAULT_OIDC, text)
-    text = "of warpd-oidc"
+    text = "socket of warpd-oidc"
     _add(made, "--oidc-socket", "", Path, "WARPD_OIDC_SOCKET", DEFAULT_OIDC_SOCKET, text)
-    text = "auto (by who reads it), console, logfmt or json"
+    text = "auto (by where the log goes), console, logfmt or json"
     _add(made, "--log-format", "", LogFormat, "WARPD_LOG_FORMAT", LogFormat.auto, text)
-    text = "seconds between two looks at everything"
+    text = "seconds between periodic resyncs"
     _add(made, "--interval", "", _at_least(INTERVAL_MIN_S, float), "", 30.0, text)
-    text = "bytes kept of kernel events that were not taken in yet"
+    text = "receive buffer for kernel events, in bytes"
     _add(made, "--event-buffer", "", _at_least(EVENT_BYTES_MIN, int), "", RECEIVE_BYTES, text)
     text = "make one pass, then end with its exit code"
     made.add_argument("--once", action="store_true", help=text)

@@ -77,7 +77,7 @@ class Reconciler:
     # -- a pass
 
     def run(self, request: PassRequest) -> PassResult:
-        """Make one pass. Never raises for what the operator or another program must mend."""
+        """Make one pass. Never raises for what the operator or another program must fix."""
         if request == PassRequest(files=True) and self._nothing_to_read():
             return self._nothing_done()  # something else happened in the folder
         began = self._clock.monotonic()
@@ -133,8 +133,8 @@ class Reconciler:
         return "done"
 
     def _may_make_folder(self) -> bool:
-        """A state folder that was there, or that must have been, is somewhere: a new one would
-        stand in its way.
+        """Whether a missing state folder may be created. If one existed before, it may be
+        unmounted, and a new one would hide it.
         """
         if self.desired.active is not None:
             return False
@@ -296,7 +296,7 @@ class Reconciler:
 
 def faults_by_group(found: PlannedRun, outcome: ApplyResult) -> dict[str, str]:
     """Group -> why it is not as it should be; of several reasons, a fault of the kernel."""
-    faults = {step.group: "the kernel is not as promised" for step in outcome.unverified}
+    faults = {step.group: "the kernel differs from the plan" for step in outcome.unverified}
     for conflict in found.plan.blocked:
         faults[conflict.group] = conflict.text
     for step, fault in outcome.failed:

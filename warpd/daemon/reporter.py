@@ -55,7 +55,9 @@ class Reporter:
 
     def consent_required(self, why: str, command: str) -> None:
         """`command` is what gives the consent."""
-        self.log.error(f"waits for `{command}`; what was applied stays in force", why=why)
+        self.log.error(
+            f"consent required: run `{command}`; the applied intent stays in force", why=why
+        )
         self.event("awaiting_consent", why=why)
 
     def intent_kept(self, number: int, time: str) -> None:
@@ -67,7 +69,7 @@ class Reporter:
             self.log.info("pulled", revision=now.revision)
             self.event("source", revision=now.revision)
         if now.error and now.error != before.error:
-            self.log.error("not pulled; what was applied stays", error=now.error)
+            self.log.error("pull failed; the applied configuration stays in force", error=now.error)
             self.event("source", error=now.error)
 
     def asked(self, verb: str, by: str) -> None:
@@ -78,22 +80,22 @@ class Reporter:
     # -- the state folder
 
     def state_unwritable(self, why: WarpError) -> None:
-        text = "the state folder takes no writes: what gives access waits"
+        text = "state folder not writable: additions are delayed"
         self.log.error(text, error=why.message, hint=why.hint)
         self.event("unwritten", error=why.message)
 
     def state_writable_again(self) -> None:
-        self.log.info("the state folder takes writes again")
+        self.log.info("state folder writable again")
         self.event("written")
 
     def recovered_from_kernel(self, networks: int, unnamed: int) -> None:
         """`unnamed` is the number of endpoints of which only the keys are known."""
         about = {"networks": networks, "unnamed": unnamed}
-        self.log.error("what was applied is known from the kernel alone", **about)
+        self.log.error("state lost: the applied intent was recovered from the kernel", **about)
         self.event("from_kernel", **about)
 
     def confirm_expired(self, number: int, back_to: int) -> None:
-        self.log.warning("nobody confirmed in time: going back", number=number, to=back_to)
+        self.log.warning("confirmation timed out: rolling back", number=number, to=back_to)
 
     def rolled_back(self, number: int, complete: bool) -> None:
         self.event("rollback", number=number, complete=complete)
@@ -106,7 +108,7 @@ class Reporter:
             "config_version": version,
         }
         more = {"format": request.style, "by": by, "reason": request.reason}
-        self.log.info("config handed out", **about, **more, chain=chain)
+        self.log.info("client config exported", **about, **more, chain=chain)
         self.event("exported", **about, **more)
 
     # -- suspensions
@@ -180,7 +182,7 @@ class Reporter:
             self.log.error("step failed", **_log_fields(step), error=str(fault))
             self.event("failed", **_event_fields(step), error=str(fault))
         for step in outcome.unverified:
-            self.log.error("not as promised", **_log_fields(step))
+            self.log.error("verification failed", **_log_fields(step))
 
     def conflict(self, network: str, conflict: Conflict) -> None:
         """A foreign object stands where one of ours has to be, or a namespace is not readable."""

@@ -111,7 +111,7 @@ def assemble(
 
     Args:
         wake: ends the loop's wait, from any thread.
-        interval_s: seconds between two looks at everything.
+        interval_s: seconds between periodic resyncs.
         jitter: a number between 0 and 1, by which pauses differ.
         background: does what takes long beside the loop.
     """

@@ -26,7 +26,7 @@ class Problem:
     group: of the network's objects.
     whole: nothing is given to the network, which still loses what it should no longer have;
         otherwise it is built, and only its way out of the gateway does not work.
-    finding: what is wrong, and how to mend it.
+    finding: what is wrong, and how to fix it.
     """
 
     network: str
@@ -68,7 +68,7 @@ def _no_wireguard(network: ResolvedNetwork, gateway: Gateway) -> Problem:
 
 def _unsupported(network: ResolvedNetwork, reason: str) -> Problem:
     text = f"cannot be {network.isolation} on this machine: {reason}"
-    hint = "mend that, or write `isolation: namespace`, which behaves the same from outside"
+    hint = "fix that, or write `isolation: namespace`, which behaves the same from outside"
     return _problem(
         network, "isolation-unsupported", f"networks.{network.name}.isolation", text, hint
     )

@@ -91,7 +91,7 @@ class Facts:
     - `lost_master`: what shows that there was a master secret, where it is gone.
     - `unusable_master`: why the master secret, which is there, cannot be used.
     - `lost_allocations`: what shows that there were allocations, where they are gone.
-    - `damaged`: which file of the state folder is damaged, with a hint how to mend it.
+    - `damaged`: which file of the state folder is damaged, with a hint how to fix it.
     - `damaged_pending`: the damaged file of an apply to be confirmed.
     - `unnamed`: network -> how many of its endpoints are known from the kernel only.
     - `obstacle`: why the state folder takes no writes: gone, read-only or full.
@@ -187,8 +187,8 @@ def _lost(facts: Facts) -> Iterator[Condition]:
         yield Condition("state-damaged", "error", facts.damaged.message, hint)
     if facts.damaged_pending:
         text = (
-            f"{facts.damaged_pending} is damaged: whether an apply waits to be confirmed is not"
-            " known, and nothing is undone"
+            f"{facts.damaged_pending} is damaged: it is unknown whether an apply awaits"
+            " confirmation; nothing will be rolled back"
         )
         hint = "what is applied stays; see `warpctl history`, then remove that file"
         yield Condition("pending-damaged", "error", text, hint)

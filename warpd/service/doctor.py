@@ -127,7 +127,7 @@ def exports_log(store: Store) -> Iterator[Check]:
         return
     path = store.folder / export_log.FILE
     text = f"{path} was altered before line {altered}"
-    hint = "compare it with a backup, and with `config handed out` in the system's log"
+    hint = "compare it with a backup, and with `client config exported` in the system's log"
     yield Check("exports", "fail", text, hint)
 
 

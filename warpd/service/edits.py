@@ -577,7 +577,7 @@ def refusal(
 ) -> InvalidIntent:
     """Return why an edit is refused, or the file that it comes from.
 
-    Scripts take exit code 4 for a YAML that needs mending; whatever else is wrong is 1.
+    Scripts take exit code 4 for a YAML that must be fixed; whatever else is wrong is 1.
 
     Args:
         session: the files.

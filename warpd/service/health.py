@@ -116,7 +116,7 @@ def _obstacle(session: Session) -> str:
 
 
 def damaged(session: Session) -> WarpError | None:
-    """Return which of the files that decide what may be applied are damaged, and how to mend it.
+    """Return which of the files that decide what may be applied are damaged, and how to fix it.
 
     What was applied last is read only where the allocations are damaged, since it tells them, too:
     it may be large.

@@ -72,7 +72,7 @@ def checked_time(seconds: int) -> int:
     """
     if 1 <= seconds <= FOR_MAX_S:
         return seconds
-    text, hint = "that is no time to suspend for", "such as 30m, 2h or 7d; at most 366d"
+    text, hint = "invalid duration", "such as 30m, 2h or 7d; at most 366d"
     raise WarpError(text, code="bad-duration", who="operator", hint=hint)
 
 

@@ -360,7 +360,7 @@ TEXT: Final[Mapping[str, str]] = {
     "device.review-hint": "The private key is in the memory of this page alone: stay on it.",
     "device.apply": "Apply, and show its config",
     "device.not-applied": "It was not applied. The page Now says why.",
-    "device.other-key": "This device has another public key by now: nothing is shown.",
+    "device.other-key": "The device's public key has changed: the config is not shown.",
     "device.risks": "This change has risks that must be agreed to: paste a public key instead.",
     "device.scan": "Scan this with the WireGuard app, or save the file",
     "device.save": "Save the file",
@@ -370,7 +370,7 @@ TEXT: Final[Mapping[str, str]] = {
     "device.keep-lost": "Then the old keys work again.",
     "device.kept": "Kept.",
     "device.not-kept": "It was not kept: the time is over. Begin again.",
-    "device.forget": "It is on the device: forget the key",
+    "device.forget": "Done: discard the key",
     "device.show": "Show its config",
     "applied.title": "Not everything could be applied",
     "applied.failed": "What failed",
@@ -398,7 +398,7 @@ TEXT: Final[Mapping[str, str]] = {
     "hand.wait": "Waiting for its first handshake",
     "hand.look": "Look again",
     "hand.connected": "Connected from",
-    "hand.nothing": "Nothing comes? A firewall before this machine, a cloud's too, has to let the "
+    "hand.nothing": "No handshake? A firewall before this machine, a cloud's too, has to let the "
     "UDP port of the network in, and the Endpoint in the config has to lead here from outside: "
     "what clients dial is a setting of the gateway.",
     "take.title": "Your VPN configuration",

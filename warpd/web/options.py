@@ -71,7 +71,8 @@ def parser(variables: Mapping[str, str]) -> argparse.ArgumentParser:
     made.add_argument(
         "--origin",
         default=variables.get("WARPD_WEB_ORIGINS", ""),
-        help="what browsers write before the first slash; several with spaces between them",
+        help="URL of the dashboard as browsers enter it, such as https://gw.example.com:8443;"
+        " separate several by spaces",
     )
     made.add_argument(
         "--listen",

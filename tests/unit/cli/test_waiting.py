@@ -81,7 +81,7 @@ def test_an_apply_of_which_something_waits_does_not_say_that_all_is_in_sync() ->
         "unconfirmable": False,
     }
     text = result_text({**OUTCOME, "unwritten": unwritten}, 0.1)
-    assert "waits   what gives access of more, web: the state folder /state takes no writes" in text
+    assert "pending additions to more, web: the state folder /state takes no writes" in text
     assert "hint: make it writable" in text
     assert "In sync" not in text and "until what the apply writes can be written" in text
 

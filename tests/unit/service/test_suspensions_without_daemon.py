@@ -99,5 +99,5 @@ def test_times(text: str, seconds: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "h", "-1h", "1.5h", "1w", "367d", "\uff12h"])
 def test_what_is_no_time(text: str) -> None:
-    with pytest.raises(WarpError, match="no time to suspend for"):
+    with pytest.raises(WarpError, match="invalid duration"):
         for_seconds(text)

@@ -328,7 +328,7 @@ class EndpointFields(TypedDict):
     """An endpoint as it is in force, and in the kernel.
 
     - `expires`: the first day without access; `expires_in_days` counts to it.
-    - `in_force`: neither it nor its network is disabled, and it has not expired.
+    - `in_force`: neither it nor its network is disabled, and it is neither expired nor suspended.
     - `in_kernel`: the kernel has a peer for it.
     - `routes`: the prefixes behind it.
     - `last_handshake`: seconds since the epoch; null for never.
@@ -390,7 +390,8 @@ class NetworkHead(TypedDict):
     - `allow_private`: private prefixes that its endpoints may reach.
     - `vlan_id`, `vlan_range`: of an L2 network.
     - `up`: the kernel has its device.
-    - `in_sync`: nothing is to be changed, and no foreign object is in its way.
+    - `in_sync`: nothing is to be changed, no foreign object is in its way, this machine can build
+      it, and no edit of it waits for the state folder.
     - `changes`: how many steps are to be made.
     - `blocked`: foreign objects in its way, or why its namespace could not be read.
     - `problems`: what this machine lacks for it.
@@ -500,7 +501,7 @@ class LastPass(TypedDict, total=False):
 
 
 class SourceState(TypedDict):
-    """Where the YAML comes from; somebody who sees some networks only is told the revision."""
+    """Where the YAML comes from; an identity restricted to some networks sees the revision only."""
 
     git: NotRequired[str]
     revision: str | None
@@ -539,12 +540,12 @@ class FailingRow(TypedDict):
 
 
 class DaemonFields(TypedDict):
-    """How the daemon is. Somebody who sees some networks only gets null and "" for what is of the
-    gateway.
+    """How the daemon is. For an identity that is restricted to some networks, fields about the
+    gateway are null or "".
 
     - `version`: of the program.
     - `source`: where the YAML comes from; null for a local file.
-    - `next_look_s`: seconds until the next look at everything.
+    - `next_look_s`: seconds until the next periodic resync.
     - `pending_confirm`: an apply that is undone unless it is confirmed.
     - `contested_objects`: those that another program changes again and again.
     - `failing`: networks whose last pass failed.

@@ -15,7 +15,9 @@ from warpd.service.rights import Identity, Right
 
 
 async def apply(services: Services, request: HttpRequest) -> HttpResponse:
-    """Apply the YAML; `yes` agrees to risks, `digest` to a plan, `confirm_within_s`: undone."""
+    """Apply the YAML. `yes` accepts risks, `digest` names the reviewed plan; with
+    `confirm_within_s` the apply is rolled back unless it is confirmed.
+    """
     asked = body_of(ApplyBody, request.arguments)
     if asked.yes:
         require_right(request.who, Right.ADMINISTER)

@@ -35,11 +35,11 @@ STARS: Final = ["*"]
 
 
 class NoBody(Body):
-    """Nothing is said."""
+    """An empty body."""
 
 
 class ApplyBody(Body):
-    """How the YAML is applied: `yes` agrees to risks, `digest` to a plan."""
+    """How the YAML is applied: `yes` accepts risks, `digest` names the reviewed plan."""
 
     yes: bool = False
     digest: Name | None = None

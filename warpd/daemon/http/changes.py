@@ -245,7 +245,7 @@ def _is_about(finding: Finding, who: Identity) -> bool:
 
 
 def _mend_hint(hidden: int) -> str:
-    hint = "nothing was kept; mend it and send it again"
+    hint = "nothing was stored; fix it and send it again"
     return hint if not hidden else f"{hint}; {hidden} of the problems are of networks not seen"
 
 
@@ -261,7 +261,7 @@ def _without_others(finding: Finding, others: frozenset[str]) -> Finding:
 
 
 def _as_answer(failure: WarpError, others: frozenset[str] = frozenset()) -> HttpError:
-    """A failure that the client can mend, as an answer without the names of `others`."""
+    """A failure that the client can fix, as an answer without the names of `others`."""
     return HttpError(
         status_of(failure),
         visibility.redacted(failure.message, others),

@@ -16,7 +16,7 @@ from warpd.daemon.http.services import Services
 from warpd.errors import WarpError
 from warpd.service.rights import Right
 
-# Statuses of failures that the client can mend, by code.
+# Statuses of failures that the client can fix, by code.
 STATUSES: Final = {
     "unknown-network": 404,
     "unknown-endpoint": 404,
@@ -44,7 +44,7 @@ async def show_suspensions(services: Services, request: HttpRequest) -> HttpResp
 
 
 async def suspend(services: Services, request: HttpRequest) -> HttpResponse:
-    """Take an endpoint out at once by {"endpoint", "for_s", "reason"}, whatever the YAML says."""
+    """Disconnect an endpoint at once by {"endpoint", "for_s", "reason"}, whatever the YAML says."""
     asked = body_of(SuspendBody, request.arguments)
     network, slash, _name = asked.endpoint.partition("/")
     if not slash:
@@ -56,7 +56,7 @@ async def suspend(services: Services, request: HttpRequest) -> HttpResponse:
 
 
 async def resume(services: Services, request: HttpRequest) -> HttpResponse:
-    """Give a suspended endpoint back what the YAML gives it."""
+    """Restore the access of a suspended endpoint."""
     name = f"{request.names['network']}/{request.names['endpoint']}"
     return await _asked(services, request, "resume", {"endpoint": name})
 
