@@ -81,7 +81,7 @@ def test_before_anything_was_applied_there_is_nobody(tmp_path: Path) -> None:
 def test_explanation_and_plan_say_so(stopped: Simulation) -> None:
     stopped.ask("suspend", endpoint="web/e1", reason="lost phone")
     stopped.turn(31)
-    found = stopped.ask("explain", way=ExplainRequest("web/e1", "198.51.100.7", "icmp", 0))
+    found = stopped.ask("explain", request=ExplainRequest("web/e1", "198.51.100.7", "icmp", 0))
     assert not found["passes"]
     assert found["decided_by"]["what"].startswith("suspended by anna (web) until it is resumed")
     plan = stopped.ask("plan")
