@@ -63,7 +63,7 @@ from warpd.service.views.report import (
     with_rollback,
     without_steps,
 )
-from warpd.service.views.words import plural
+from warpd.service.views.words import owner_text, plural
 from warpd.service.workspace import LoadedIntent, Session, live_kernel, require_root
 from warpd.store.private_file import write_private
 
@@ -592,7 +592,8 @@ class _Progress:
             output.note(step_text(step_json(step, 0), output.paint(sys.stderr)))
         self._left[step.network] -= 1
         if self._left[step.network] == 0:
-            output.note(f"  {step.network} done after {time.monotonic() - self._began:.1f} s")
+            seconds = time.monotonic() - self._began
+            output.note(f"  {owner_text(step.network)} done after {seconds:.1f} s")
 
 
 def result_text(result: dict[str, Any], seconds: float) -> str:
@@ -617,13 +618,18 @@ def result_text(result: dict[str, Any], seconds: float) -> str:
 
 def _not_done_lines(result: dict[str, Any], paint: Paint) -> list[str]:
     """Return what was blocked, failed, was not tried, or is not as planned."""
-    lines = [f"blocked {item['network']}: {blocked_text(item)[0]}" for item in result["blocked"]]
+    lines = [
+        f"blocked {owner_text(item['network'])}: {blocked_text(item)[0]}"
+        for item in result["blocked"]
+    ]
     if result["done"]:
         lines += problem_lines(result["problems"], paint)
-    lines += [f"failed  {step['network']}: {step['error']}" for step in result["failed"]]
+    lines += [
+        f"failed  {owner_text(step['network'])}: {step['error']}" for step in result["failed"]
+    ]
     for title, part in NOT_DONE_TITLES.items():
         lines += [
-            f"{title} {step['network']}: {step['action']} {step['kind']} {step['name']}"
+            f"{title} {owner_text(step['network'])}: {step['action']} {step['kind']} {step['name']}"
             for step in result[part]
         ]
     return lines

@@ -79,7 +79,12 @@ def config(
     ] = False,
     diff: Annotated[
         tuple[int, int],
-        typer.Option("--diff", metavar="A B", help="what changed between two versions"),
+        typer.Option(
+            "--diff",
+            metavar="A B",
+            help="what changed between two versions",
+            show_default=False,
+        ),
     ] = NOTHING,
     form: Output = Format.text,
 ) -> None:

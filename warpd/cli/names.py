@@ -28,6 +28,7 @@ EVENT_KINDS: Final = (
     "blocked",
     "change",
     "condition",
+    "exported",
     "failed",
     "from_kernel",
     "intent",

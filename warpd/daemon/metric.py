@@ -61,12 +61,6 @@ class Family:
             yield f"# TYPE {self.name} {self.kind}"
             yield from rows
 
-    @property
-    def series(self) -> frozenset[str]:
-        """The names that its samples may have."""
-        endings = ("_bucket", "_sum", "_count") if self.kind == "histogram" else ("",)
-        return frozenset(self.name + ending for ending in endings)
-
 
 def _labels(labels: Labels) -> str:
     if not labels:

@@ -111,7 +111,7 @@ def _source_revision(counted: Counted) -> Iterator[Sample]:
 
 def _source_success(counted: Counted) -> Iterator[Sample]:
     if counted.stats.source.kind:
-        yield "", {}, counted.stats.source.asked_s
+        yield "", {}, counted.stats.source.last_success_s
 
 
 def _source_failing(counted: Counted) -> Iterator[Sample]:
@@ -413,4 +413,3 @@ FAMILIES: Final = (
     ),
     *wireguard_metrics.FAMILIES,
 )
-SERIES: Final = frozenset().union(*(family.series for family in FAMILIES))

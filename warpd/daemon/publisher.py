@@ -22,7 +22,7 @@ from warpd.daemon.samples import Sampler
 from warpd.daemon.scheduler import PassResult, Scheduler
 from warpd.daemon.stale_configs import StaleConfigs
 from warpd.errors import WarpError, render_finding
-from warpd.kernel.state import ROOT, Host
+from warpd.kernel.state import Host
 from warpd.service.conditions import Condition, Watched, conditions
 
 BEGINS: Final = "begins"
@@ -170,7 +170,7 @@ class Publisher:
         """Network -> passes in a row that failed for it; "" is the gateway's own part."""
         rows = self._scheduler.failing(now).items()
         name = self._reconciler.network_name
-        return {name(group) if group != ROOT else "": times for group, (times, _) in rows}
+        return {name(group): times for group, (times, _) in rows}
 
     def _report_condition(self, item: Condition, state: str, time: str) -> None:
         about = {"code": item.code, "state": state, "text": item.text}

@@ -32,7 +32,6 @@ from warpd.reconcile.engine import ApplyResult, PlannedRun, converge
 from warpd.service.commitment import Applied, has_devices
 from warpd.service.workspace import Session
 
-GATEWAY: Final = "gateway"  # the name of the gateway's own part, for people
 REAL_CLOCK: Final = Clock()
 
 
@@ -43,7 +42,7 @@ class Reconciler:
         desired: which intent is in force, and why the files as they are may not be.
         problems: what this machine lacks, by the last look.
         last_pass: `result`, `time` and `seconds` of the last pass, as `status` shows them.
-        last_faults: network -> the last fault in it; "gateway" is the gateway's own part.
+        last_faults: network -> the last fault in it; "" is the gateway's own part.
         events_unwritten: why the latest events are not on disk; "" when they are.
     """
 
@@ -115,7 +114,7 @@ class Reconciler:
             return PassResult(failed=frozenset([ROOT])), "invalid"
         except (WarpError, DumpError, OSError) as failure:
             self.report.pass_failed(failure)
-            self.last_faults[GATEWAY] = str(failure)
+            self.last_faults[""] = str(failure)
             self.desired.try_later()
             return PassResult(all_failed=True), "failed"
         except Exception as failure:  # a mistake of ours must not end the guard of every network
@@ -290,8 +289,8 @@ class Reconciler:
         }
 
     def network_name(self, group: str) -> str:
-        """The name of a group's network, for people."""
-        return GATEWAY if group == ROOT else self._observer.network_name(group)
+        """The name of a group's network; "" is the gateway's own part."""
+        return "" if group == ROOT else self._observer.network_name(group)
 
 
 def faults_by_group(found: PlannedRun, outcome: ApplyResult) -> dict[str, str]:

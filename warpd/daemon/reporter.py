@@ -15,13 +15,14 @@ from warpd import naming
 from warpd.allocation.suspensions import Suspension
 from warpd.daemon.clock import Clock, iso_seconds
 from warpd.daemon.mailbox import Mailbox
-from warpd.daemon.stats import SourceStatus, network_of
+from warpd.daemon.stats import SourceStatus
 from warpd.errors import Finding, WarpError, render_headline
 from warpd.networks.problems import Problem
 from warpd.reconcile.diff import Conflict
 from warpd.reconcile.engine import ApplyResult
 from warpd.reconcile.plan import Step
 from warpd.service.exports import ExportRequest
+from warpd.service.views.words import owner_text
 
 STEPS_MAX: Final = 200  # changes of one pass that become an event each
 FINDINGS_MAX: Final = 20  # findings that one event lists
@@ -144,7 +145,7 @@ class Reporter:
 
     def object_contested(self, item: str, network: str) -> None:
         text = "another program keeps reverting this object; backing off"
-        self.log.error(text, object=item, network=network)
+        self.log.error(text, object=item, network=owner_text(network))
         self.event("object_contested", object=item, network=network)
 
     def peer_dialled(self, about: Mapping[str, Any], error: str) -> None:
@@ -187,14 +188,15 @@ class Reporter:
     def conflict(self, network: str, conflict: Conflict) -> None:
         """A foreign object stands where one of ours has to be, or a namespace is not readable."""
         why = {"unread": conflict.unread} if conflict.unread else {"foreign": conflict.foreign}
-        about = {"network": network, "object": str(conflict.key), **why}
-        self.log.error("blocked", vcid=naming.vcid_of_namespace(conflict.group), **about)
-        self.event("blocked", **about)
+        about = {"object": str(conflict.key), **why}
+        vcid = naming.vcid_of_namespace(conflict.group)
+        self.log.error("blocked", vcid=vcid, network=owner_text(network), **about)
+        self.event("blocked", network=network, **about)
 
 
 def _log_fields(step: Step) -> dict[str, Any]:
     fields: dict[str, Any] = {
-        "network": step.network,
+        "network": owner_text(step.network),
         "vcid": naming.vcid_of_namespace(step.group),
         **_endpoint_of(step),
     }
@@ -203,7 +205,7 @@ def _log_fields(step: Step) -> dict[str, Any]:
 
 def _event_fields(step: Step) -> dict[str, Any]:
     fields: dict[str, Any] = {
-        "network": network_of(step),
+        "network": step.network,
         "vcid": naming.vcid_of_namespace(step.group),
         **_endpoint_of(step),
     }

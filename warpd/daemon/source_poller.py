@@ -54,4 +54,4 @@ class SourcePoller:
             pulled = self._source.pull()
         except Exception as failure:  # a thread that has ended would never pull again
             return replace(before, error=str(failure))
-        return replace(before, revision=pulled.revision, asked_s=time.time(), error="")
+        return replace(before, revision=pulled.revision, last_success_s=time.time(), error="")

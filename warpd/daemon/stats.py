@@ -18,7 +18,6 @@ from warpd.intent.model import Network
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, Observed, PeerTraffic
 from warpd.reconcile.engine import ApplyResult, PlannedRun, Target
-from warpd.reconcile.plan import Step
 from warpd.service.conditions import Condition
 
 ENDPOINTS_MAX: Final = 10_000  # above it, endpoints are counted and not shown one by one
@@ -78,14 +77,15 @@ class SourceStatus:
         kind: the key of the source, such as git; "" where the YAML is a file of this machine.
         origin: what it is pulled from, such as the URL of the repository.
         revision: what is laid out, such as a commit.
-        asked_s: when the source last gave a good answer, in seconds since the epoch; 0: never.
+        last_success_s: when the source last gave a good answer, in seconds since the epoch; 0: it
+            never did.
         error: why not, the last time.
     """
 
     kind: str = ""
     origin: str = ""
     revision: str = ""
-    asked_s: float = 0.0
+    last_success_s: float = 0.0
     error: str = ""
 
     def as_json(self) -> dict[str, Any] | None:
@@ -93,9 +93,10 @@ class SourceStatus:
         if not self.kind:
             return None
         return {
-            self.kind: self.origin,
+            "kind": self.kind,
+            "origin": self.origin,
             "revision": self.revision or None,
-            "asked": self.asked_s or None,
+            "last_success": self.last_success_s or None,
             "error": self.error or None,
         }
 
@@ -230,8 +231,8 @@ def with_apply(
             that it did not touch are kept.
     """
     failed = [step for step, _fault in outcome.failed]
-    left = Counter(network_of(step) for step in (*outcome.skipped, *outcome.unverified, *failed))
-    done = Counter(network_of(step) for step in outcome.done)
+    left = Counter(step.network for step in (*outcome.skipped, *outcome.unverified, *failed))
+    done = Counter(step.network for step in outcome.done)
     if not is_everything:
         left += Counter(
             {
@@ -245,7 +246,7 @@ def with_apply(
         stats,
         changes=Counter(stats.changes) + done,
         repairs=repairs,
-        errors=Counter(stats.errors) + Counter(network_of(step) for step in failed),
+        errors=Counter(stats.errors) + Counter(step.network for step in failed),
         pending=left,
     )
 
@@ -264,11 +265,6 @@ def with_look(
         drops=dropped(found.observed),
         confirm_pending=confirm_pending,
     )
-
-
-def network_of(step: Step) -> str:
-    """The name of the network that a step belongs to; "" for the gateway's own part."""
-    return step.network if step.group != ROOT else ""
 
 
 def seen(

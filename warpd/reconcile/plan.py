@@ -115,8 +115,8 @@ def _step(
     why: str,
 ) -> Step:
     group = _group(item)
-    name = names.get(group, "") if group else "gateway"
-    return Step(Change(action, before, after), item.key, group, name or group, item.fields, why)
+    name = names.get(group) or group
+    return Step(Change(action, before, after), item.key, group, name, item.fields, why)
 
 
 def _taking(item: Difference, names: Mapping[str, str]) -> Iterable[Step]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 from warpd.errors import WarpError
-from warpd.service.views.words import first_of
+from warpd.service.views.words import first_of, owner_text
 
 Severity = Literal["error", "warning"]
 
@@ -107,7 +107,7 @@ class Facts:
     - `unrouted`: the IP version without a default route; None where both have one, or neither.
     - `taken_forwarding`: IP versions whose forwarding others turned on for the whole host, after
       warpd had turned it on for its links.
-    - `failing`: network -> its retries; "gateway" stands for what belongs to no network.
+    - `failing`: network -> its retries; "" stands for what belongs to no network.
     - `problems`: network -> what this machine lacks for it.
     - `contested`: object that another program keeps reverting -> its network.
     - `event_overruns`: how often events of the kernel were lost.
@@ -350,7 +350,8 @@ def _kernel(facts: Facts) -> Iterator[Condition]:
             hint,
         )
     if facts.failing:
-        named = [f"{name} ({_tried(retry)})" for name, retry in sorted(facts.failing.items())]
+        rows = sorted(facts.failing.items())
+        named = [f"{owner_text(name)} ({_tried(retry)})" for name, retry in rows]
         yield Condition(
             "failing",
             "error",
@@ -358,7 +359,8 @@ def _kernel(facts: Facts) -> Iterator[Condition]:
             "`warpctl events` tells what was tried",
         )
     if facts.contested:
-        named = [f"{item} of {network}" for item, network in sorted(facts.contested.items())]
+        objects = sorted(facts.contested.items())
+        named = [f"{item} of {owner_text(network)}" for item, network in objects]
         text = f"another program keeps reverting: {_few(named)}"
         yield Condition("contested", "warning", text, "find and stop it; repairs are slowed down")
     if facts.event_overruns:

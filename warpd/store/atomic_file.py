@@ -176,17 +176,17 @@ def _give(fd: int, owner: os.stat_result, mode: int) -> tuple[int, str]:
     Returns:
         The mode that the file may have, and what could not be kept.
     """
-    lost = f"it belongs to uid {os.geteuid()} now (it was uid {owner.st_uid}'s)"
+    lost = []
+    if owner.st_uid != os.geteuid():
+        lost.append(f"it belongs to uid {os.geteuid()} now (it was uid {owner.st_uid}'s)")
     with contextlib.suppress(PermissionError):
         os.fchown(fd, owner.st_uid, owner.st_gid)
         return mode, ""
     with contextlib.suppress(PermissionError):
         os.fchown(fd, -1, owner.st_gid)
-        return mode, lost
-    return (
-        mode & ~stat.S_IRWXG,
-        f"{lost}, and its group (gid {owner.st_gid}) has no rights any more",
-    )
+        return mode, ", ".join(lost)
+    lost.append(f"its group (gid {owner.st_gid}) has no rights any more")
+    return mode & ~stat.S_IRWXG, ", and ".join(lost)
 
 
 def _copy_attributes(like: Path, fd: int) -> None:

@@ -24,8 +24,6 @@ ROW, NODE_WIDTH, NODE_HEIGHT = 46, 208, 36
 WIDTH, MARGIN = 760, 10
 MIDDLE_WIDTH: Final = 150
 TEXT_MAX: Final = 24
-ETHERNET: Final = "l2"  # how types begin whose endpoints exchange frames
-AMONG_EACH_OTHER: Final = (ETHERNET, "l3")  # and those that lead nowhere but to other endpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ def _sides(
     network: Mapping[str, Any], endpoints: Sequence[Mapping[str, Any]], total: int
 ) -> tuple[list[Box], list[Box]]:
     nodes = [_endpoint_node(network, row) for row in endpoints]
-    if network["type"].startswith(AMONG_EACH_OTHER):
+    if not network["egress"]:
         half, left = (len(nodes) + 1) // 2, (total + 1) // 2
         return _few(nodes[:half], left, network), _few(nodes[half:], total - left, network)
     targets = _targets(network)
@@ -80,7 +78,7 @@ def _few(nodes: Sequence[Box], total: int, network: Mapping[str, Any]) -> list[B
 
 def _endpoint_node(network: Mapping[str, Any], row: Mapping[str, Any]) -> Box:
     about = ", ".join(row["routes"]) or row["address"]
-    if network["type"].startswith(ETHERNET):
+    if network["ethernet"]:
         about = _vlans(network) or row["address"]
     href = f"/endpoints/{network['name']}/{row['name']}"
     return Box(str(row["name"]), about, href, str(row["state"]))
@@ -112,7 +110,7 @@ def _resource_node(network: Mapping[str, Any], item: Mapping[str, Any]) -> Box:
 
 
 def _middle_node(network: Mapping[str, Any], gateway: str) -> Box:
-    if network["type"].startswith(ETHERNET):
+    if network["ethernet"]:
         return Box(TEXT["picture.bridge"], _vlans(network) or str(network["device"]))
     return Box(gateway or TEXT["picture.gateway"], str(network["gateway_address"]))
 

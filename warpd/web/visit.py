@@ -20,7 +20,6 @@ from warpd.web.frame import Frame, frame_of
 from warpd.web.rendering import render
 
 FIELDS_MAX: Final = 2000
-STYLE: Final = "/static/style.css"
 
 
 class NotSignedIn(Exception):

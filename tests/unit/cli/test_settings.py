@@ -282,6 +282,8 @@ def test_lists_are_counted_filtered_and_in_the_order_of_people() -> None:
         row("l-1", None),
         row("old", 9, in_force=False, expires_in_days=-3),
         row("off", 9, in_force=False, enabled=False),
+        row("out", 9, in_force=False, expires_in_days=3, suspended={"by": "anna"}),
+        row("both", 9, in_force=False, expires_in_days=0, suspended={"by": "anna"}),
     ]
     assert [presence(each) for each in rows] == [
         "online",
@@ -289,11 +291,12 @@ def test_lists_are_counted_filtered_and_in_the_order_of_people() -> None:
         "present",
         "expired",
         "disabled",
+        "suspended",
+        "expired",
     ]
-    assert (
-        summary(rows) == "5 endpoints: 1 online, 1 stale, 1 never connected, 1 expired, 1 disabled"
-    )
-    assert [each["name"] for each in ordered(rows, Order.name)][:3] == ["l-1", "l-2", "l-10"]
+    counts = "7 endpoints: 1 online, 1 stale, 1 never connected, 1 suspended, 2 expired, 1 disabled"
+    assert summary(rows) == counts
+    assert [each["name"] for each in ordered(rows, Order.name)][1:4] == ["l-1", "l-2", "l-10"]
     assert (
         ordered(rows, Order.handshake)[0]["name"] == "l-10"
         and ordered(rows, Order.traffic)[0]["name"] == "l-2"

@@ -22,6 +22,7 @@ from tests import world
 from tests.unit.daemon.simulation import Simulation
 from warpd.daemon import handlers
 from warpd.daemon.http.view import View
+from warpd.daemon.stats import SourceStatus
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.service.queries import ExplainRequest
 from warpd.service.views.endpoint_list import presence
@@ -57,7 +58,8 @@ def answers(folder: Path) -> dict[str, Any]:
     told = {**daemon.shown, "pending_confirm": {**pending, "rollback_to": 1}}
     told["failing"] = [{"network": "n-web", "times": 2, "next_try_s": 4.0}]
     told["contested_objects"] = [{"object": "x", "network": "n-web"}]
-    told["source"] = {"url": "x", "revision": "0123456789abcdef", "error": "x"}
+    source = SourceStatus("git", "x", "0123456789abcdef", last_success_s=1.0, error="x")
+    told["source"] = source.as_json()
     told["conditions"] = status["conditions"] = [
         {"code": "c", "severity": "error", "text": "x", "hint": "x", "since": None}
     ]

@@ -394,6 +394,8 @@ class NetworkHead(TypedDict):
       it, and no edit of it waits for the state folder.
     - `changes`: how many steps are to be made.
     - `blocked`: foreign objects in its way, or why its namespace could not be read.
+    - `ethernet`: whether it carries frames.
+    - `egress`: whether its traffic leaves by the host's links.
     - `problems`: what this machine lacks for it.
     - `drops`: what was dropped in it, by reason.
     - `objects`: how many should exist, by phase; {} where this machine cannot build it.
@@ -402,6 +404,8 @@ class NetworkHead(TypedDict):
     network: str
     name: str
     type: str
+    ethernet: bool
+    egress: bool
     description: str
     vcid: int
     isolation: str
@@ -503,9 +507,10 @@ class LastPass(TypedDict, total=False):
 class SourceState(TypedDict):
     """Where the YAML comes from; an identity restricted to some networks sees the revision only."""
 
-    git: NotRequired[str]
+    kind: NotRequired[str]
+    origin: NotRequired[str]
     revision: str | None
-    asked: NotRequired[float | None]
+    last_success: NotRequired[float | None]
     error: NotRequired[str | None]
 
 

@@ -47,14 +47,17 @@ _KEYS: Final[Mapping[Order, Callable[[Row], Any]]] = {
 def presence(row: Row) -> str:
     """Return suspended, disabled, expired, off, missing, online, stale or present (it never had a
     session).
+
+    Of one that is expired and suspended, expired: resuming it would not let it in.
     """
-    if row.get("suspended"):
+    days = row.get("expires_in_days")
+    is_expired = days is not None and days <= 0
+    if row.get("suspended") and not is_expired:
         return "suspended"
     if not row.get("enabled", True):
         return "disabled"
     if not row["in_force"]:
-        days = row.get("expires_in_days")
-        return "expired" if days is not None and days <= 0 else "off"
+        return "expired" if is_expired else "off"
     if not row["in_kernel"]:
         return "missing"
     age = row.get("handshake_age_s")

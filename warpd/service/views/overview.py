@@ -71,7 +71,7 @@ class Row:
     """One network or endpoint that changes, or the gateway itself.
 
     - `action`, `subject`: what happens to what.
-    - `network`: its name; "gateway" for the gateway.
+    - `network`: its name; "" for the gateway.
     - `endpoint`: its name; "" for a network and for the gateway.
     - `vcid`: the network's; None where it is not known.
     - `address`: an endpoint's IPv4 address; "" for the others.
@@ -246,13 +246,13 @@ class _PlanReader:
     def _gateway(self, steps: list[Step]) -> Row:
         tables = [step for step in steps if isinstance(step.change.subject, NftTable)]
         if _all_are(steps, Action.DELETE):
-            return Row("delete", "gateway", "gateway")
+            return Row("delete", "gateway", "")
         if tables and _all_are(tables, Action.CREATE):
-            return Row("create", "gateway", "gateway")
+            return Row("create", "gateway", "")
         details: tuple[str, ...] = ()
         if self.before.intent is not None and self.after.intent is not None:
             details = gateway_changes(self.before.intent.gateway, self.after.intent.gateway)
-        return Row("update", "gateway", "gateway", details=details or (_objects_text(steps),))
+        return Row("update", "gateway", "", details=details or (_objects_text(steps),))
 
     # -- the network itself
 

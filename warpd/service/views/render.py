@@ -19,7 +19,7 @@ from warpd.kernel.state import Action, KernelObject
 from warpd.keys.derivation import Secret
 from warpd.networks.problems import Problem
 from warpd.reconcile.plan import Plan, Step, digest
-from warpd.service.views.words import first_of, plural
+from warpd.service.views.words import first_of, owner_text, plural
 
 VERSION = 1
 SYMBOL = {"create": "+", "update": "~", "revoke": "~", "delete": "-"}
@@ -76,7 +76,7 @@ def headline(
     counts = Counter(step.change.action.value for step in plan.steps)
     blocked = [
         {
-            "network": plan.networks.get(conflict.group, conflict.group or "gateway"),
+            "network": plan.networks.get(conflict.group, conflict.group),
             "object": str(conflict.key),
             "foreign": conflict.foreign,
             "unread": conflict.unread,
@@ -245,7 +245,7 @@ def steps_lines(steps: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
     lines: list[str] = []
     for network, own in _by_network(steps):
         vcid = next((step["vcid"] for step in own if step["vcid"]), None)
-        title = f"{network} (VCID {vcid})" if vcid else network
+        title = f"{network} (VCID {vcid})" if vcid else owner_text(network)
         lines += ["", paint(title, "1")]
         lines += [step_text(step, paint) for step in own]
     return lines

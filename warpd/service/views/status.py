@@ -105,6 +105,8 @@ def network_allocation_json(target: Target, found: PlannedRun, name: str) -> dic
         "network": name,
         "name": name,
         "type": network.intent.type,
+        "ethernet": network.intent.traits.ethernet,
+        "egress": network.intent.traits.egress,
         "description": network.intent.description,
         "vcid": network.vcid,
         "isolation": network.isolation,
@@ -176,16 +178,6 @@ def _drops(found: PlannedRun, netns: str) -> dict[str, dict[str, int]]:
         reason: {"packets": packets, "bytes": size}
         for reason, (packets, size) in sorted(counts.items())
     }
-
-
-def endpoint_json(
-    target: Target, found: PlannedRun, network_name: str, name: str, now_s: int
-) -> dict[str, Any]:
-    """Return one endpoint, as in `status_json`."""
-    network = _resolved(target, found, network_name)
-    suspension = target.suspended.get((network_name, name))
-    data = _endpoint_json(target, found, network, name, now_s)
-    return {**data, "suspended": suspended_json(suspension)}
 
 
 def _endpoint_json(

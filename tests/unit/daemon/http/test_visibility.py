@@ -13,6 +13,7 @@ from tests.unit.daemon.http.served import SEEN, UNSEEN, other
 from tests.unit.daemon.simulation import Simulation
 from warpd.daemon.handlers import plan
 from warpd.daemon.http import visibility
+from warpd.daemon.stats import SourceStatus
 from warpd.service.rights import ROLES, Identity
 
 ALL = Identity("anna (web)", ROLES["viewer"])
@@ -57,6 +58,29 @@ def test_a_scoped_identity_sees_the_steps_of_its_networks(data: dict[str, Any]) 
     assert not [word for word in UNSEEN if word in json.dumps(shown)]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "own"), [("g*", {"getaway"}), ("?*way", {"getaway"}), ("gateway", set())]
+)
+def test_no_pattern_of_names_shows_what_belongs_to_no_network(
+    tmp_path: Path, pattern: str, own: set[str]
+) -> None:
+    """The gateway's own part has no name: a network may be called `gateway`."""
+    daemon = Simulation(tmp_path)
+    daemon.write(zebra=world.network(1))
+    daemon.turn(60)
+    daemon.write(zebra=world.network(1), getaway=world.network(1))
+    whole = json.loads(json.dumps(plan(daemon.reconciler, {})))
+    assert {step["network"] for step in whole["steps"]} == {"", "getaway"}
+    who = Identity("anna (web)", ROLES["viewer"], (pattern,))
+    shown = visibility.plan(whole, who, frozenset({"zebra"}))
+    assert {row["network"] for row in (*shown["steps"], *shown["overview"])} == own
+    daemon.turn(60)
+    rows = [event.as_json() for event in daemon.mailbox.events(0)]
+    assert {"", "getaway"} <= {row.get("network") for row in rows}
+    seen = [visibility.event_seen(row, who, frozenset({"zebra"})) for row in rows]
+    assert {row["network"] for row in seen if row is not None} == own
+
+
 def test_the_daemon_has_its_shape_and_nothing_of_others(tmp_path: Path) -> None:
     daemon = Simulation(tmp_path)
     daemon.write(zebra=other("lima-phone", "10.66.0.0/24", "fd66::/64"), yankee=world.network(1))
@@ -65,7 +89,7 @@ def test_the_daemon_has_its_shape_and_nothing_of_others(tmp_path: Path) -> None:
     told = {
         **daemon.shown,
         "failing": failing,
-        "source": {"git": "https://zebra", "error": "zebra"},
+        "source": SourceStatus("git", "https://zebra", error="zebra").as_json(),
     }
     told["intent"] = {**told["intent"], "findings": ["zebra"], "awaiting_consent": "zebra"}
     shown = visibility.daemon(told, OWN)
