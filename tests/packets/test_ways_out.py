@@ -176,6 +176,22 @@ def test_a_link_that_is_not_meant(bench: Bench) -> None:
     assert not TALLY.allowed("ways out: by the uplink that is named", results)
 
 
+def test_ipv6_by_another_link(bench: Bench) -> None:
+    """As where IPv4 comes from one provider, and IPv6 from another one."""
+    lab, gateway, tunnels = bench
+    second_way(lab)
+    lab.gw.ip("route del default via 2001:db8:113::fe", "route add default via 2001:db8:114::fe")
+    connect(bench)
+    results = []
+    for name in WEB:
+        for target, link in ((INTERNET4, "isp gw"), (INTERNET6, "isp gw2")):
+            results.append((f"{name} {target}", tunnels[name].wake(target)))
+            links = left_by(bench, name, target)
+            results.append((f"{name} {target}: by {links}", links - {"isp world"} == {link}))
+    results.append(("a second plan is empty", gateway.warpctl("plan").rc == 0))
+    assert not TALLY.allowed("ways out: IPv6 by another link", results)
+
+
 def test_behind_another_vpn(bench: Bench) -> None:
     """The host sends everything through a VPN by routing rules, as wg-quick sets them up; the main
     table says otherwise.

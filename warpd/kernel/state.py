@@ -349,7 +349,7 @@ class Host:
       (`kinds.route.DEFAULT_BITS`) and lead a part of the internet over another link.
     - `astray`: where routing rules of others lead replies to clients, by range of one network of
       each isolation mode.
-    - `hops`: default routes by the uplink.
+    - `hops`: default routes by the uplink; of `uplink: auto`, by the one of each IP version.
     - `bridge_netfilter`: the tables through which br_netfilter would send bridged frames.
     - `onlink`: prefixes of the exits; who is in them, the host asks by ARP or neighbour discovery.
     - `conntrack_max`: connections that the kernel tracks in one namespace.

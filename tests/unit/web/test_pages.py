@@ -152,7 +152,8 @@ def test_changes_of_one_pass_are_one_line() -> None:
 @pytest.mark.parametrize(("kind", "more"), [("secure-internet", [4987]), ("l2-mesh", [2487, 2487])])
 def test_a_picture_of_many_endpoints_stays_small(kind: str, more: list[int]) -> None:
     network = {"name": "corp", "type": kind, "allow_private": [], "resources": []}
-    facts = {"gateway_address": "10.0.0.1", "vlan_id": 7, "device": "br"}
+    traits = {"ethernet": kind == "l2-mesh", "egress": kind != "l2-mesh"}
+    facts = {"gateway_address": "10.0.0.1", "vlan_id": 7, "device": "br", **traits}
     row = {"address": "10.0.0.9", "routes": [], "state": "connected"}
     rows = [{**row, "name": f"e{number}"} for number in range(200)]
     drawn = picture.draw({**network, **facts}, rows, 5000, "gw")

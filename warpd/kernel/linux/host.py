@@ -162,7 +162,7 @@ def read_host(
         foreign_rules=look.foreign_rules,
         passing_addresses=_passing(look.addresses, row),
         source_addresses=tuple(route.source for route in hops if route.source),
-        hops=(*_hops(row, hops), *steered),
+        hops=(*_hops(look, row, uplinks, hops), *steered),
         local=_local(route, look),
         bridge_netfilter=_bridge_netfilter(),
         vrf=vrf,
@@ -330,10 +330,26 @@ def _uplinks(
     return four, six
 
 
-def _hops(uplink: LinkRow | None, found: Sequence[RouteRow]) -> Iterator[DefaultRoute]:
-    for way in found:
-        if uplink is not None and way.index == uplink.index:
-            yield DefaultRoute(6 if ":" in way.prefix else 4, uplink.name, way.via)
+def _hops(
+    look: RootLook,
+    uplink: LinkRow | None,
+    uplinks: tuple[tuple[str, ...], tuple[str, ...]],
+    found: Sequence[RouteRow],
+) -> Iterator[DefaultRoute]:
+    """Yield the default routes by the uplink.
+
+    `uplink: auto` may mean another link for IPv6 than for IPv4: of a version without a default
+    route by the first, those by the link that this version uses.
+    """
+    names = {row.index: row.name for row in look.links}
+    first = () if uplink is None else (uplink.name,)
+    for version, links in zip((4, 6), uplinks, strict=True):
+        own = [way for way in found if (":" in way.prefix) == (version == 6)]
+        for link in (*first, *links):
+            ways = [way for way in own if names.get(way.index) == link]
+            if ways:
+                yield from (DefaultRoute(version, link, way.via) for way in ways)
+                break
 
 
 def _beside(route: NetlinkSocket, uplink: LinkRow) -> dict[int, rtnl.MatchedRoute]:
