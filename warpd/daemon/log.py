@@ -5,15 +5,17 @@ well.
 from __future__ import annotations
 
 import enum
+import io
 import os
 import sys
 import time
 from collections.abc import Callable, MutableMapping
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 
 from warpd.daemon.event_buffer import LineRate
+from warpd.daemon.log_stream import LogStream
 
 
 class LogFormat(enum.StrEnum):
@@ -56,17 +58,24 @@ def shows_colours(stream: TextIO) -> bool:
 
 
 def logger(wanted: LogFormat = LogFormat.auto) -> structlog.stdlib.BoundLogger:
-    """A logger to stderr.
+    """A logger to stderr, which never waits and never fails; the field `lost` of a line says how
+    many lines before it could not be written.
 
     For the journal a line carries its priority, and as logfmt no time: the journal has its own.
     """
-    journal = is_journal(sys.stderr)
-    style = chosen_format(wanted, sys.stderr.isatty(), journal)
-    processors: list[Any] = [FairLines(), structlog.processors.add_log_level]
+    stderr: TextIO = sys.stderr or io.StringIO()  # None where it was closed before the start
+    stream = LogStream(_descriptor(stderr))
+    journal = is_journal(stderr)
+    style = chosen_format(wanted, stderr.isatty(), journal)
+    processors: list[Any] = [
+        FairLines(),
+        stream.count_lost,
+        structlog.processors.add_log_level,
+    ]
     if not (journal and style is LogFormat.logfmt):
         processors.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
     if style is LogFormat.console:
-        processors.append(structlog.dev.ConsoleRenderer(colors=shows_colours(sys.stderr)))
+        processors.append(structlog.dev.ConsoleRenderer(colors=shows_colours(stderr)))
     elif style is LogFormat.json:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
@@ -77,10 +86,18 @@ def logger(wanted: LogFormat = LogFormat.auto) -> structlog.stdlib.BoundLogger:
     if journal:
         processors.append(with_priority)
     structlog.configure(
-        processors=processors, logger_factory=structlog.PrintLoggerFactory(sys.stderr)
+        processors=processors, logger_factory=structlog.WriteLoggerFactory(cast("TextIO", stream))
     )
     made: structlog.stdlib.BoundLogger = structlog.get_logger()
     return made
+
+
+def _descriptor(stream: TextIO) -> int:
+    """Return the file descriptor of a stream; -1 for none."""
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):
+        return -1
 
 
 class FairLines:
