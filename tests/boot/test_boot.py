@@ -242,7 +242,6 @@ def from_git(tmp_path_factory: pytest.TempPathFactory, served: Path) -> Iterator
 def test_first_boot_from_git(from_git: Machine) -> None:
     took = from_git.until(READY)
     connect(from_git)
-    revision = json.loads(
-        from_git.run("journalctl -o cat -u warpd | grep pulled | tail -1").checked()
-    )["revision"]
+    status = json.loads(from_git.run("warpctl status -o json").checked())
+    revision = status["daemon"]["source"]["revision"]
     print(f"\n  in sync {took:.0f} s after the first command, at {revision[:12]}")
