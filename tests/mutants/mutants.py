@@ -1985,8 +1985,19 @@ else:
         (
             Edit(
                 "warpd.store.tokens:is_over",
-                "now >= token.expires_s or idle",
-                "now >= token.expires_s",
+                "now >= token.expires_s or is_idle or is_ahead",
+                "now >= token.expires_s or is_ahead",
+            ),
+        ),
+    ),
+    Mutant(
+        "a session of a clock that was ahead goes on",
+        TOKENS,
+        (
+            Edit(
+                "warpd.store.tokens:is_over",
+                "now >= token.expires_s or is_idle or is_ahead",
+                "now >= token.expires_s or is_idle",
             ),
         ),
     ),

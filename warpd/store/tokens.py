@@ -37,6 +37,7 @@ TEXT: Final = re.compile(r"warp_([0-9a-f]{8})_([0-9a-f]{48})", re.ASCII)
 SESSION_S: Final = 8 * 3600.0
 IDLE_S: Final = 30 * 60.0
 LOGIN_CODE_S: Final = 10 * 60.0
+AHEAD_S: Final = 5 * 60.0  # that a time may lie ahead of the clock
 WRITE_USED_S: Final = 60.0  # between two writes of when tokens were last used
 LOCK_PATIENCE_S: Final = 5.0
 OF_A_USER_MAX: Final = 20  # sessions of one user; a further one ends the oldest
@@ -136,9 +137,17 @@ def digest_of(secret: str) -> str:
 
 
 def is_over(token: Token, now: float, used_s: float) -> bool:
-    """Whether it has expired, or is a session that nobody used for `IDLE_S`."""
-    idle = token.kind is TokenKind.SESSION and now - max(used_s, token.used_s) >= IDLE_S
-    return now >= token.expires_s or idle
+    """Whether it has expired, or is a session that nobody used for `IDLE_S`.
+
+    A session or login code with a time in the future is over too: it was made or used while the
+    clock was ahead, and would live until the clock is there again.
+    """
+    if token.kind is TokenKind.TOKEN:
+        return now >= token.expires_s
+    used_s = max(used_s, token.used_s)
+    is_idle = token.kind is TokenKind.SESSION and now - used_s >= IDLE_S
+    is_ahead = max(used_s, token.created_s, token.signed_in_s) > now + AHEAD_S
+    return now >= token.expires_s or is_idle or is_ahead
 
 
 def swept(tokens: Mapping[str, Token], now: float, used: Mapping[str, float]) -> Tokens:

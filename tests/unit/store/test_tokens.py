@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from warpd.errors import WarpError
 from warpd.store import tokens as room
 from warpd.store.tokens import (
+    AHEAD_S,
     IDLE_S,
     OF_A_USER_MAX,
     SESSION_S,
@@ -95,6 +96,33 @@ def test_a_session_ends_when_nobody_uses_it(store: TokenStore, clock: Hand) -> N
         store.touch(found)
     clock.now += IDLE_S
     assert store.verify(text, (SESSION,)) is None
+
+
+@pytest.mark.parametrize("kind", [SESSION, LOGIN])
+def test_what_a_clock_that_was_ahead_has_made_is_over(
+    kind: TokenKind, store: TokenStore, clock: Hand
+) -> None:
+    _, text = store.make(spec(kind))
+    clock.now -= AHEAD_S
+    assert store.verify(text, (kind,)) is not None, "clocks are set back by a little now and then"
+    clock.now -= 1
+    assert store.verify(text, (kind,)) is None and store.listed(kind) == []
+
+
+def test_a_session_that_was_used_while_the_clock_was_ahead_is_over(
+    store: TokenStore, clock: Hand
+) -> None:
+    life_s = 10 * 365 * 86_400.0
+    _, text = store.make(spec(SESSION, life_s=life_s))
+    _, program = store.make(spec(TOKEN, life_s=life_s))
+    clock.now += IDLE_S - 1
+    for each in (text, program):
+        found = store.verify(each, (SESSION, TOKEN))
+        assert found is not None
+        store.touch(found)
+    clock.now -= IDLE_S - 1
+    assert store.verify(text, (SESSION,)) is None
+    assert store.verify(program, (TOKEN,)) is not None, "it is good until the day that it says"
 
 
 def test_a_session_ends_however_much_it_is_used(store: TokenStore, clock: Hand) -> None:
