@@ -75,7 +75,7 @@ def allocate(
     """
     renamed = apply_renames(intent, previous)
     recorded = None if lockfile is None else apply_renames(intent, lockfile)
-    known = renamed if recorded is None else merge_lockfile(recorded, renamed)
+    known = renamed if recorded is None else merge_lockfile(recorded, renamed, now_s)
     quarantine = quarantine_of(intent, known, now_s)
     known = restore_returning(intent, known, quarantine)
     quarantine = with_pending_releases(intent, known, quarantine, now_s)

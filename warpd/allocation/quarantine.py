@@ -48,8 +48,12 @@ class Quarantine:
 
     @staticmethod
     def of(rows: Iterable[Tombstone], period_s: int, now_s: int) -> Quarantine:
-        """Those of `rows` that count at `now_s` (seconds since the epoch)."""
-        current = tuple(sorted(row for row in rows if now_s < row.released_s + period_s))
+        """Those of `rows` that count at `now_s` (seconds since the epoch).
+
+        What was released in the future, while the clock was ahead, counts as released now.
+        """
+        counting = {_until_now(row, now_s) for row in rows if now_s < row.released_s + period_s}
+        current = tuple(sorted(counting))
         own: dict[str, dict[str, Tombstone]] = {}
         inside: dict[str, dict[str, dict[str, Tombstone]]] = {}
         for row in current:
@@ -82,6 +86,10 @@ class Quarantine:
     def next_free(self, rows: Iterable[Tombstone]) -> str:
         """When the first of these is free for others, for people."""
         return when(min(self.until(row) for row in rows))
+
+
+def _until_now(row: Tombstone, now_s: int) -> Tombstone:
+    return row if row.released_s <= now_s else dataclasses.replace(row, released_s=now_s)
 
 
 def when(time_s: int) -> str:

@@ -139,10 +139,10 @@ def _endpoint_of(row: Tombstone) -> EndpointAllocation | None:
 # ---- a lock file over the state folder --------------------------------------------------------
 
 
-def merge_lockfile(lockfile: Allocations, previous: Allocations) -> Allocations:
+def merge_lockfile(lockfile: Allocations, previous: Allocations, now_s: int) -> Allocations:
     """The lock file's allocations, and those of `previous` that it does not have.
 
-    Where the two differ, the lock file decides.
+    Where the two differ, the lock file decides. `now_s` is seconds since the epoch.
     """
     networks = dict(lockfile.networks)
     for name, allocation in sorted(previous.networks.items()):
@@ -156,12 +156,14 @@ def merge_lockfile(lockfile: Allocations, previous: Allocations) -> Allocations:
             if each not in recorded.endpoints
         }
         networks[name] = dataclasses.replace(recorded, endpoints={**recorded.endpoints, **more})
-    return Allocations(networks, _latest((*lockfile.tombstones, *previous.tombstones)))
+    return Allocations(networks, _latest((*lockfile.tombstones, *previous.tombstones), now_s))
 
 
-def _latest(rows: Iterable[Tombstone]) -> tuple[Tombstone, ...]:
-    """Of two tombstones of the same values, the one that was released later."""
+def _latest(rows: Iterable[Tombstone], now_s: int) -> tuple[Tombstone, ...]:
+    """Of two tombstones of the same values, the one that was released later, but not in the
+    future: that one was written while the clock was ahead.
+    """
     latest: dict[tuple[str, str, tuple[tuple[str, str], ...]], Tombstone] = {}
-    for row in sorted(rows, key=lambda row: row.released_s):
+    for row in sorted(rows, key=lambda row: (row.released_s <= now_s, row.released_s)):
         latest[row.network, row.endpoint, row.values] = row
     return tuple(sorted(latest.values()))

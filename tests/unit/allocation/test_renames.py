@@ -157,6 +157,22 @@ def test_a_lost_phones_address_goes_to_nobody_for_a_day() -> None:
         assert (lost in (address(third, "n", "next"), address(third, "n", "other"))) is free
 
 
+def test_what_was_released_while_the_clock_was_ahead_rests_for_one_period_from_now() -> None:
+    first = give(world.intent(n=net("phone", "b")))
+    lost = address(first, "n", "phone")
+    years = 10 * 365 * 24
+    ahead = give(world.intent(n=net("b")), first, NOW + years * HOUR_S)
+    assert [row.released_s for row in ahead.tombstones] == [NOW + years * HOUR_S]
+    right = give(world.intent(n=net("b")), ahead, NOW)
+    assert [row.released_s for row in right.tombstones] == [NOW], "the clock is right again"
+    for hours, free in ((23, False), (24, True)):
+        now_s = NOW + hours * HOUR_S
+        # The lock file still has the time of the clock that was ahead.
+        third, _ = allocate(world.intent(n=net("b", "next", "x", "y")), right, now_s, ahead)
+        given = {address(third, "n", name) for name in ("next", "x", "y")}
+        assert (lost in given) is free
+
+
 def test_the_same_name_gets_its_own_again_during_quarantine() -> None:
     full = world.intent(n=net("phone", "b"), z=net("x"))
     first = give(full)
