@@ -34,7 +34,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     """Return the cells in the order of `HEADS`."""
     who = row["name"], row["type"], row["address"]
     traffic = size(row["received_bytes"]), size(row["sent_bytes"])
-    return *who, age(row["handshake_age_s"]), *traffic, state(row)
+    return *who, handshake(row), *traffic, state(row)
 
 
 def state(endpoint: Row) -> str:
@@ -48,6 +48,12 @@ def state(endpoint: Row) -> str:
     if endpoint["expires_in_days"] is not None:
         there += f", expires in {plural(endpoint['expires_in_days'], 'day')}"
     return there if endpoint.get("config_exported", True) else f"{there}, not exported"
+
+
+def handshake(endpoint: Row) -> str:
+    """Return how long ago the last handshake was; unknown where it lies in the future."""
+    seconds = endpoint["handshake_age_s"]
+    return "unknown" if seconds is None and endpoint.get("last_handshake") else age(seconds)
 
 
 def age(seconds: int | None) -> str:
@@ -224,7 +230,7 @@ def _endpoint_facts(endpoint: Row) -> Iterator[tuple[str, str]]:
         yield "routes", ", ".join(endpoint["routes"])
     yield "public key", endpoint["public_key"] or "not known without the master secret"
     yield "comes from", endpoint["endpoint"] or "not known"
-    yield "handshake", age(endpoint["handshake_age_s"])
+    yield "handshake", handshake(endpoint)
     yield "traffic", f"{size(endpoint['received_bytes'])} in, {size(endpoint['sent_bytes'])} out"
     if endpoint["expires"]:
         yield "expires", endpoint["expires"]

@@ -176,7 +176,7 @@ class Reconciler:
     def _dial_silent_peers(self, found: PlannedRun) -> None:
         """Peers that are silent and have a host name are dialled where that is now."""
         wanted, traffic = found.compiled.state, found.observed.traffic
-        due = list(self._resolver.due(wanted, traffic, self._clock.since_epoch()))
+        due = list(self._resolver.due(wanted, traffic, self._clock))
         for peer, address in due:
             fault = self.kernel.dial(peer, address)
             about = {

@@ -3,7 +3,9 @@ a host name is resolved again, for it may have a new address.
 
 Lives here: which endpoints are silent, and what their names last resolved to. A look-up runs on a
 thread of its own and is used by the next look, so that no pass ever waits for a name server. An
-endpoint with a session is left alone: the kernel knows better where it is.
+endpoint with a session is left alone: the kernel knows better where it is. The clock says how old a
+session is only of a peer that is seen for the first time. After that a session begins when a look
+finds another handshake, so that a clock that is set forward or back makes nobody silent or heard.
 """
 
 from __future__ import annotations
@@ -11,13 +13,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import ip_address
-from typing import Final
 
+from warpd.daemon.clock import Clock
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.linux.resolver import AT_ONCE, is_name, look_up
-from warpd.kernel.state import KernelObject, Key, PeerTraffic
-
-SILENT_S: Final = 180  # REJECT_AFTER_TIME of WireGuard: no session is older
+from warpd.kernel.state import SESSION_S, KernelObject, Key, PeerTraffic, session_age_s
 
 Names = Iterable[str]
 
@@ -30,27 +30,34 @@ class EndpointResolver:
         self._known: dict[str, str] = {}
         self._failed: frozenset[str] = frozenset()  # those that did not resolve when last asked
         self._silent: list[WireguardPeer] = []  # those with a host name
+        # Peer -> its last handshake, and when that was or was found, in monotonic seconds.
+        self._heard: dict[Key, tuple[int, float]] = {}
         self._turn = 0
         self._thread: threading.Thread | None = None
 
     def due(
-        self, wanted: Iterable[KernelObject], traffic: Mapping[Key, PeerTraffic], now_s: float
+        self, wanted: Iterable[KernelObject], traffic: Mapping[Key, PeerTraffic], clock: Clock
     ) -> Iterator[tuple[WireguardPeer, str]]:
         """Peers to be dialled at another address than the kernel has; asks for the names of all
         that are silent.
-
-        `now_s` is seconds since the epoch.
         """
+        now_s, monotonic_s = clock.since_epoch(), clock.monotonic()
+        before, self._heard = self._heard, {}
         self._silent = []
         for peer, dialled in _dialled(wanted):
-            if not _is_silent(traffic.get(peer.key), now_s):
+            seen = traffic.get(peer.key)
+            if seen is None:
+                continue
+            heard = _heard(before.get(peer.key), seen.handshake, now_s, monotonic_s)
+            self._heard[peer.key] = heard
+            if monotonic_s - heard[1] < SESSION_S:
                 continue
             if is_name(dialled):
                 self._silent.append(peer)
                 address = self._known.get(dialled)
             else:
                 address = _canonical(dialled)
-            if address is not None and address != traffic[peer.key].endpoint:
+            if address is not None and address != seen.endpoint:
                 yield peer, address
         self._ask({peer.endpoint for peer in self._silent if peer.endpoint})
 
@@ -98,6 +105,16 @@ def _canonical(endpoint: str) -> str:
     return f"[{address}]:{int(port)}" if address.version == 6 else f"{address}:{int(port)}"
 
 
-def _is_silent(seen: PeerTraffic | None, now_s: float) -> bool:
-    """In the kernel, and without a session that could still be used."""
-    return seen is not None and now_s - seen.handshake > SILENT_S
+def _heard(
+    before: tuple[int, float] | None, handshake_s: int, now_s: float, monotonic_s: float
+) -> tuple[int, float]:
+    """A handshake, and when it was or was found, in monotonic seconds; long ago for never.
+
+    `before` is what the look before had of this peer; None for nothing.
+    """
+    if before is not None and before[0] == handshake_s:
+        return before
+    if before is not None and handshake_s:
+        return handshake_s, monotonic_s
+    age_s = session_age_s(handshake_s, now_s)
+    return handshake_s, float("-inf") if age_s is None else monotonic_s - age_s

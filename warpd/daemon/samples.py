@@ -15,8 +15,7 @@ from typing import Final
 
 from warpd.daemon.clock import Clock
 from warpd.daemon.stats import NEVER, NetworkStats
-from warpd.kernel.state import PeerTraffic
-from warpd.service.views.overview import CONNECTED_S
+from warpd.kernel.state import PeerTraffic, has_session
 
 EVERY_S: Final = 300.0
 SAMPLES_MAX: Final = 288  # a day of them
@@ -157,7 +156,7 @@ def _counted(
         if then is not NEVER:
             received += _since(then.received, now.received)
             sent += _since(then.sent, now.sent)
-        connected += now.handshake > 0 and now_s - now.handshake < CONNECTED_S
+        connected += has_session(now.handshake, now_s)
     return NetworkSample(received, sent, connected)
 
 

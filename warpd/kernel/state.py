@@ -14,6 +14,11 @@ from typing import Any, ClassVar, Final, NamedTuple, Self
 
 ROOT = ""  # the namespace warpd itself runs in
 ROUTE_PROTOCOL = 119  # rtm_protocol of our routes and rules
+# Seconds after its handshake when a WireGuard session ends (REJECT_AFTER_TIME in
+# drivers/net/wireguard/messages.h).
+SESSION_S: Final = 180
+# Seconds that a handshake may lie ahead of the clock: a look reads the clock before the peers.
+AHEAD_S: Final = 10
 # Links between a network and the uplink: this prefix and the IPv4 transit address as the low 32
 # bits.
 TRANSIT6: Final = IPv6Network("fd77:6172:7064::/96")
@@ -415,6 +420,26 @@ class PeerTraffic:
     sent: int
     handshake: int
     endpoint: str
+
+
+def session_age_s(handshake_s: int, now_s: float) -> int | None:
+    """Return how many seconds ago a handshake was; None for never, and for one in the future.
+
+    The latter is seen once the clock was set back; nobody knows then how old it is.
+
+    Args:
+        handshake_s: seconds since the epoch, 0 for never.
+        now_s: seconds since the epoch.
+    """
+    if not handshake_s or handshake_s > now_s + AHEAD_S:
+        return None
+    return max(0, int(now_s - handshake_s))
+
+
+def has_session(handshake_s: int, now_s: float) -> bool:
+    """Whether a session of this handshake is still valid. The arguments are as before."""
+    age_s = session_age_s(handshake_s, now_s)
+    return age_s is not None and age_s < SESSION_S
 
 
 @dataclass(frozen=True, slots=True)

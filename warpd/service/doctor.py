@@ -22,7 +22,7 @@ from warpd.intent.model import Intent
 from warpd.kernel.api import Dump, DumpError
 from warpd.kernel.kinds.wireguard import WireguardDevice
 from warpd.kernel.linux import bindings, udp_ports
-from warpd.kernel.state import ROOT, Host, Key, PeerTraffic, State
+from warpd.kernel.state import ROOT, Host, Key, PeerTraffic, State, has_session
 from warpd.networks.host_facts import driver
 from warpd.networks.resolved import isolation_of
 from warpd.reconcile.observe import observe
@@ -34,7 +34,6 @@ from warpd.service.views.advice import (
     uncertain_chains,
     uplink_warnings,
 )
-from warpd.service.views.overview import CONNECTED_S
 from warpd.service.views.report import taken_vxlan_port
 from warpd.store import export_log
 from warpd.store.state_folder import Store
@@ -331,7 +330,7 @@ def connected_ports(
     """
     devices = set()
     for key, peer in traffic.items():
-        if peer.handshake and now_s - peer.handshake < CONNECTED_S:
+        if has_session(peer.handshake, now_s):
             devices.add(key.name.partition(" ")[0])
     networks = allocations.networks.values()
     return {item.port for item in networks if naming.tunnel(item.vcid) in devices}

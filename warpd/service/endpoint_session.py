@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from warpd.kernel.state import PeerTraffic
+from warpd.kernel.state import SESSION_S, PeerTraffic, session_age_s
 from warpd.networks.resolved import permitted_on
 from warpd.reconcile.engine import Target
-from warpd.service.views.overview import CONNECTED_S
 from warpd.service.views.suspension import suspension_text
 
 Presence = Literal["online", "stale", "never"]
@@ -26,7 +25,8 @@ class EndpointSession:
     """The session of one endpoint as the kernel has it.
 
     - `presence`: online while the session is valid, stale after that, never without a handshake.
-    - `handshake_age_s`: seconds since the last handshake; None for never.
+    - `handshake_age_s`: seconds since the last handshake; None for never, and where that is stale
+      because the clock was set back and the handshake lies in the future.
     - `comes_from`: address and port of its latest packet; "" where none is known.
     """
 
@@ -47,8 +47,9 @@ def session_of(traffic: PeerTraffic | None, now_s: int) -> EndpointSession:
     """
     if traffic is None or not traffic.handshake:
         return EndpointSession("never", None, traffic.endpoint if traffic is not None else "")
-    age_s = max(0, now_s - traffic.handshake)
-    return EndpointSession("online" if age_s < CONNECTED_S else "stale", age_s, traffic.endpoint)
+    age_s = session_age_s(traffic.handshake, now_s)
+    is_online = age_s is not None and age_s < SESSION_S
+    return EndpointSession("online" if is_online else "stale", age_s, traffic.endpoint)
 
 
 def absence(wanted: Target, network: str, name: str) -> str:
@@ -80,7 +81,9 @@ def session_text(session: EndpointSession, name: str, dialled: str) -> str:
     if session.presence == "online":
         return f"handshake {session.handshake_age_s} s ago, from {session.comes_from}"
     what = "no handshake since the tunnel was made"
-    if session.presence == "stale":
+    if session.presence == "stale" and session.handshake_age_s is None:
+        what = "the last handshake lies in the future, since the clock was set back"
+    elif session.presence == "stale":
         what = f"the last handshake was {session.handshake_age_s} s ago: its session has ended"
     return (
         f"{what}. Not seen from here: whether the device is on, has the config as it is now"

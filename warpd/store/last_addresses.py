@@ -18,13 +18,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from warpd.kernel.state import SESSION_S
 from warpd.store.atomic_file import put
 
 FILE: Final = "warpd-last-addresses.json"
 FORMAT: Final = 1
-# Seconds: WireGuard ends a session 180 s after its handshake (REJECT_AFTER_TIME in
-# drivers/net/wireguard/messages.h). A client without a session sends a handshake by itself.
-KEPT_S: Final = 180
+KEPT_S: Final = SESSION_S  # a client without a session sends a handshake by itself
 PEERS_MAX: Final = 4096
 FILE_MAX: Final = 1024 * 1024  # bytes
 # What a file of any content raises. RecursionError: brackets in brackets; ArithmeticError: a time

@@ -62,10 +62,13 @@ TONES: Final[Mapping[str, Tone]] = {
 
 
 def session_state(row: Row) -> str:
-    """Whether there is a session, or was: idle is not broken."""
+    """Whether there is a session, or was: idle is not broken.
+
+    A handshake in the future, after the clock was set back, has no age and counts as idle.
+    """
     age_s = row.get("handshake_age_s")
     if age_s is None:
-        return "never"
+        return "idle" if row.get("last_handshake") else "never"
     return "connected" if age_s < CONNECTED_S else "idle"
 
 

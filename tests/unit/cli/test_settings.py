@@ -20,6 +20,7 @@ from tests.command import Run
 from warpd.cli import names
 from warpd.cli.arguments import in_order
 from warpd.cli.fields import resources_of
+from warpd.cli.tables import handshake
 from warpd.errors import WarpError
 from warpd.service.queries import files_diff
 from warpd.service.views.endpoint_list import Order, chosen, ordered, presence, summary
@@ -273,6 +274,13 @@ def row(name: str, age: int | None, **more: Any) -> dict[str, Any]:
         "expires_in_days": None,
         **more,
     }
+
+
+def test_a_handshake_in_the_future_is_stale_and_of_unknown_age() -> None:
+    """The clock was set back since, and a phone that is off must not be shown as online."""
+    ahead = row("phone", None, last_handshake=2_000_086_400)
+    assert presence(ahead) == "stale" and chosen([ahead], False, True, False) == [ahead]
+    assert handshake(ahead) == "unknown" and handshake(row("new", None)) == "never"
 
 
 def test_lists_are_counted_filtered_and_in_the_order_of_people() -> None:

@@ -58,6 +58,14 @@ def test_what_was_carried_between_two_looks() -> None:
     assert found.rows[0].seconds == LOOK_S and found.rows[0].began_s == EPOCH_S + LOOK_S
 
 
+def test_a_handshake_in_the_future_is_no_session() -> None:
+    """The clock was set back by a day since."""
+    looks = Looks()
+    looks.look(web={"a": looks.carried(100)})
+    found = looks.look(web={"a": looks.carried(100, ago_s=-86_400)})
+    assert figures(found, "web") == [NetworkSample(0, 0, 0)]
+
+
 def test_a_peer_that_was_made_anew_counts_from_zero() -> None:
     looks = Looks()
     looks.look(web={"a": looks.carried(1000), "b": looks.carried(5)})

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from warpd.service.doctor import exports_log, networkd
+from tests import world
+from warpd import naming
+from warpd.kernel.kinds.wireguard import peer_key
+from warpd.kernel.state import PeerTraffic
+from warpd.service.doctor import connected_ports, exports_log, networkd
 from warpd.store.export_log import FILE, append
 from warpd.store.state_folder import Store
 
@@ -78,3 +82,16 @@ def test_an_altered_log_of_exports_is_told(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('{"user": "old"}\n')
     (check,) = exports_log(store)
     assert check.state == "warn" and "its first 1 lines" in check.text
+
+
+def test_a_handshake_in_the_future_shows_no_open_port() -> None:
+    """The clock was set back since."""
+    allocations = world.target(world.intent(n=world.network(1))).allocations
+    network, now_s = allocations.networks["n"], 2_000_000_000
+    key = peer_key("warp-1", naming.tunnel(network.vcid), "k" * 43 + "=")
+
+    def ports(handshake_s: int) -> set[int]:
+        return connected_ports({key: PeerTraffic(1, 1, handshake_s, "")}, allocations, now_s)
+
+    assert ports(now_s - 5) == {network.port}
+    assert ports(now_s + 86_400) == set()

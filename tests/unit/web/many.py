@@ -27,6 +27,7 @@ from warpd.daemon.samples import EVERY_S, SAMPLES_MAX, Sampler, Samples
 from warpd.daemon.stats import NetworkStats
 from warpd.kernel.state import PeerTraffic
 
+LAST_S = 1_800_000_000  # when each was connected last
 FIRST_ADDRESS = int(ip_address("10.64.0.0"))
 GOOD_FOR_S = 36_000.0  # no other look is made meanwhile
 OF_A_LOOK = ("daemon", "conditions")
@@ -58,6 +59,7 @@ def _network(model: dict[str, Any], number: int, endpoints: int) -> dict[str, An
             "name": f"device-{place}",
             "address": str(ip_address(FIRST_ADDRESS + number * endpoints + place)),
             "handshake_age_s": (place * 7919 % 900) or None,
+            "last_handshake": LAST_S if place * 7919 % 900 else None,
             "received_bytes": number * place * 1000,
         }
         for place in range(endpoints)

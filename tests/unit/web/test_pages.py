@@ -43,6 +43,12 @@ def test_whether_there_is_a_session(age_s: int | None, state: str) -> None:
     assert summary.session_state({"handshake_age_s": age_s}) == state
 
 
+def test_a_handshake_in_the_future_is_idle() -> None:
+    """It has no age, since the clock was set back; the endpoint has been connected."""
+    row = {"handshake_age_s": None, "last_handshake": 2_000_086_400}
+    assert summary.session_state(row) == "idle"
+
+
 def test_networks_are_counted_by_their_summaries(daemon: dict[str, Any]) -> None:
     networks = daemon["/v1/summary"]["networks"]
     rows = [summary.network_row(network, set()) for network in networks]

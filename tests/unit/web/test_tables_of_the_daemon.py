@@ -7,10 +7,9 @@ from typing import get_args
 from warpd.clients import FORMATS
 from warpd.intent.model import EndpointType
 from warpd.intent.network_types import NETWORK_TYPES
-from warpd.kernel.state import Phase
+from warpd.kernel.state import SESSION_S, Phase
 from warpd.service.rights import ROLES
 from warpd.service.views.endpoint_list import Order
-from warpd.service.views.overview import CONNECTED_S
 from warpd.web import listing, phases, summary, wizards
 from warpd.web.pages import access, handing_out
 
@@ -31,4 +30,4 @@ def test_it_knows_types_of_endpoints_roles_orders_and_phases() -> None:
 
 
 def test_a_session_ends_for_it_when_it_ends_for_the_daemon() -> None:
-    assert summary.CONNECTED_S == CONNECTED_S
+    assert summary.CONNECTED_S == SESSION_S

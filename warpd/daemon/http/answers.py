@@ -332,7 +332,8 @@ class EndpointFields(TypedDict):
     - `in_kernel`: the kernel has a peer for it.
     - `routes`: the prefixes behind it.
     - `last_handshake`: seconds since the epoch; null for never.
-    - `handshake_age_s`: the same in seconds before this answer.
+    - `handshake_age_s`: the same in seconds before this answer; null for never, and where it lies
+      in the future because the clock was set back.
     - `received_bytes`, `sent_bytes`: as the gateway counts, since the peer was made.
     - `endpoint`: where it connects from; `(hidden)` without the right `see-addresses`.
     - `suspended`: who has taken it out; null where nobody has.

@@ -38,8 +38,8 @@ from warpd.kernel.netlink.socket import NetlinkSocket, Refusal, attributes
 from warpd.kernel.registry import kind_of
 from warpd.kernel.request import Handle, Index, Message
 from warpd.kernel.rows import DeviceRead
-from warpd.kernel.state import ROOT, Action, Change
-from warpd.store.last_addresses import KEPT_S, LastAddresses
+from warpd.kernel.state import ROOT, Action, Change, has_session
+from warpd.store.last_addresses import LastAddresses
 
 NETLINK_GENERIC = 16
 GENL_ID_CTRL = 16
@@ -567,7 +567,7 @@ class LiveKernel:
         heard: dict[str, str] = {}
         for item in removed:
             peer = peers.get(item.public_key)
-            if peer is not None and peer.endpoint and peer.handshake > time.time() - KEPT_S:
+            if peer and peer.endpoint and has_session(peer.handshake, time.time()):
                 heard[peer.public_key] = peer.endpoint
         into.remember(heard)
 

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from warpd.intent.types import natural
-from warpd.service.views.overview import CONNECTED_S
+from warpd.kernel.state import SESSION_S
 from warpd.service.views.words import plural
 
 Row = Mapping[str, Any]
@@ -46,7 +46,7 @@ _KEYS: Final[Mapping[Order, Callable[[Row], Any]]] = {
 
 def presence(row: Row) -> str:
     """Return suspended, disabled, expired, off, missing, online, stale or present (it never had a
-    session).
+    session). One whose handshake lies in the future is stale.
 
     Of one that is expired and suspended, expired: resuming it would not let it in.
     """
@@ -60,10 +60,14 @@ def presence(row: Row) -> str:
         return "expired" if is_expired else "off"
     if not row["in_kernel"]:
         return "missing"
+    return _session(row)
+
+
+def _session(row: Row) -> str:
     age = row.get("handshake_age_s")
     if age is None:
-        return "present"
-    return "online" if age < CONNECTED_S else "stale"
+        return "stale" if row.get("last_handshake") else "present"
+    return "online" if age < SESSION_S else "stale"
 
 
 def matches(row: Row, text: str) -> bool:

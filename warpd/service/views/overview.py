@@ -26,7 +26,15 @@ from warpd.kernel.kinds.nft_table import IngressFilter, NetworkSubtable, NftElem
 from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
-from warpd.kernel.state import ROOT, Action, KernelObject, Key, PeerTraffic
+from warpd.kernel.state import (
+    ROOT,
+    Action,
+    KernelObject,
+    Key,
+    PeerTraffic,
+    has_session,
+    session_age_s,
+)
 from warpd.networks.resolved import permitted_on
 from warpd.reconcile.plan import Plan, Step
 from warpd.service.views.changes import (
@@ -38,8 +46,6 @@ from warpd.service.views.changes import (
 from warpd.service.views.suspension import suspension_text
 from warpd.service.views.words import first_of, plural
 
-# Seconds after its handshake when a session ends (REJECT_AFTER_TIME of the WireGuard protocol).
-CONNECTED_S: Final = 180
 NAMED_MAX: Final = 3  # objects of a repair, and endpoints of a risk, that are named
 RowAction = Literal["create", "update", "delete", "rename"]
 Subject = Literal["gateway", "network", "endpoint"]
@@ -428,10 +434,9 @@ class _PlanReader:
 
     def _age(self, traffic: PeerTraffic | None) -> int | None:
         """Return the seconds since the last handshake of a peer; None without a session."""
-        if traffic is None or not traffic.handshake:
+        if traffic is None or not has_session(traffic.handshake, self.now_s):
             return None
-        age = max(0, self.now_s - traffic.handshake)
-        return age if age < CONNECTED_S else None
+        return session_age_s(traffic.handshake, self.now_s)
 
     # -- which endpoint a peer belongs to
 

@@ -15,7 +15,7 @@ from warpd import naming
 from warpd.allocation.quarantine import Quarantine
 from warpd.intent.model import Resource
 from warpd.kernel.kinds.wireguard import WireguardDevice, peer_key
-from warpd.kernel.state import Key, PeerTraffic
+from warpd.kernel.state import Key, PeerTraffic, session_age_s
 from warpd.networks.isolation import placement_of
 from warpd.networks.peer_keys import public_key_of
 from warpd.networks.resolved import ResolvedNetwork
@@ -213,10 +213,9 @@ def _expiry_json(expires: date | None, today: date) -> dict[str, Any]:
 
 def _traffic_json(traffic: PeerTraffic, now_s: int) -> dict[str, Any]:
     """Return what the kernel has counted of a peer."""
-    age_s = max(0, now_s - traffic.handshake) if traffic.handshake else None
     return {
         "last_handshake": traffic.handshake or None,
-        "handshake_age_s": age_s,
+        "handshake_age_s": session_age_s(traffic.handshake, now_s),
         "received_bytes": traffic.received,
         "sent_bytes": traffic.sent,
         "endpoint": traffic.endpoint or None,

@@ -150,10 +150,11 @@ def test_a_network_that_goes_is_a_risk_and_says_how_many_are_connected() -> None
     assert [row.action for row in everything.rows] == ["delete"] * 3 and len(everything.risks) == 2
 
 
-def test_old_handshakes_are_no_connection() -> None:
+@pytest.mark.parametrize("age_s", [181, -86_400])  # the clock was set back by a day since
+def test_old_and_future_handshakes_are_no_connection(age_s: int) -> None:
     before = world.target(world.intent(a=corp("x", "y")))
     after = world.target(world.intent(a=corp("x")), before.allocations)
-    _found, view = seen(running(before), before, after, {"y": 181})
+    _found, view = seen(running(before), before, after, {"y": age_s})
     assert view.risks == () and view.rows[0].connected_s is None
 
 
