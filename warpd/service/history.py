@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class HistoryEntry:
 
     @property
     def digest(self) -> str:
-        return files_digest({Path(name): text.encode() for name, text in self.files.items()})
+        return files_digest({path_of(name): text.encode() for name, text in self.files.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +127,21 @@ def files_digest(files: Mapping[Path, bytes]) -> str:
     """Return the digest of contents and file names; their folder does not count."""
     hasher = hashlib.sha256()
     for path, raw in sorted(files.items()):
-        hasher.update(f"{path.name} {len(raw)}\n".encode() + raw)
+        hasher.update(os.fsencode(path.name) + f" {len(raw)}\n".encode() + raw)
     return hasher.hexdigest()
+
+
+def path_of(name: str) -> Path:
+    """Return the path of a file that an entry names, in the character set of this process."""
+    return Path(os.fsdecode(name.encode("utf-8", "surrogateescape")))
+
+
+def _name_of(path: Path) -> str:
+    """Return a path as an entry names it, in every character set the same.
+
+    Bytes that are not UTF-8 become lone surrogates (PEP 383), which JSON writes as `\\udcf6`.
+    """
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
 
 
 def files_of(read: LoadedIntent) -> dict[Path, bytes]:
@@ -262,7 +276,7 @@ class History:
         Raises:
             InvalidIntent: this version of warpd refuses what an earlier one accepted.
         """
-        files = {Path(name): text.encode() for name, text in entry.files.items()}
+        files = {path_of(name): text.encode() for name, text in entry.files.items()}
         return self.session.read_again(files, entry.allocations)
 
     def mark_restored(self, number: int, refused: str) -> None:
@@ -503,7 +517,7 @@ def _is_same(entry: HistoryEntry, files: Mapping[str, str], allocations: Allocat
 
 
 def _texts(read: LoadedIntent) -> dict[str, str]:
-    return {str(path): raw.decode() for path, raw in files_of(read).items()}
+    return {_name_of(path): raw.decode() for path, raw in files_of(read).items()}
 
 
 def _number(name: str) -> int:

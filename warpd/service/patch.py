@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Sequence
 from email.header import Header
@@ -125,7 +126,7 @@ def _quoted(path: str) -> str:
     """Return a path as git writes it: in quotes where it has unusual characters."""
     if _PLAIN_NAME.fullmatch(path):
         return path
-    return '"' + "".join(_escaped(byte) for byte in path.encode()) + '"'
+    return '"' + "".join(_escaped(byte) for byte in os.fsencode(path)) + '"'
 
 
 def _escaped(byte: int) -> str:

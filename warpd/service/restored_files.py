@@ -16,7 +16,7 @@ from warpd.kernel.api import Kernel
 from warpd.reconcile.engine import ApplyResult, Progress
 from warpd.service.candidates import write_all
 from warpd.service.edits import Draft, name_of
-from warpd.service.history import NOTHING, History, HistoryEntry, files_digest
+from warpd.service.history import NOTHING, History, HistoryEntry, files_digest, path_of
 from warpd.service.rollback import Undone, quiet, rollback_number, undo
 from warpd.service.views.report import undone_json
 from warpd.service.workspace import Session
@@ -100,8 +100,8 @@ def _refuse_edited(history: History, loaded: Loaded) -> str:
 
 def _to_entry(session: Session, loaded: Loaded, entry: HistoryEntry) -> Restoration:
     main = session.main_file
-    old_main = Path(next(iter(entry.files)))
-    wanted = {_place(main, old_main, Path(name)): text for name, text in entry.files.items()}
+    old_main = path_of(next(iter(entry.files)))
+    wanted = {_place(main, old_main, path_of(name)): text for name, text in entry.files.items()}
     there = loaded.contents
     drafts = []
     for path, text in wanted.items():

@@ -5,6 +5,7 @@ that make sense.
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -204,3 +205,18 @@ def test_how_long_is_not_known_of_what_an_earlier_version_recorded(session: Sess
     applied(session)
     assert History(session).active_s() == {}
     assert History(session).active_since() is not None
+
+
+def test_a_file_whose_name_is_not_utf8_is_kept_and_read_again(
+    session: Session, tmp_path: Path
+) -> None:
+    say(session, a=world.network(1))
+    (tmp_path / "networks.d").mkdir()
+    odd = tmp_path / "networks.d" / os.fsdecode(b"k\xf6ln.yaml")
+    odd.write_text(json.dumps({"networks": {"b": world.network(2)}}))
+    read = session.read()
+    entry = applied(session)
+    (kept,) = History(session).entries()
+    assert kept.digest == entry.digest == files_digest(files_of(read))
+    again = History(session).read(kept)
+    assert again.intent == read.intent and odd in files_of(again)
