@@ -129,6 +129,7 @@ def register(command: str) -> None:
 def main() -> None:
     """Run one command line; every failure becomes one message and an exit code."""
     open_standard_streams()
+    output.escape_what_is_missing()
     sys.argv[1:] = arguments.in_order(sys.argv[1:])
     register(arguments.command(sys.argv[1:]))
     try:

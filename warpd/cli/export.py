@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pwd
+import sys
 import syslog
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -158,6 +159,8 @@ class Destination:
 
 def _one(session: Session, read: LoadedIntent, request: ExportRequest, to: Destination) -> None:
     """Export one config."""
+    if to.terminal:
+        _refuse_charset()
     refuse(request, to.out)
     made = _make(session, read, request)
     config, text = made.config, made.text
@@ -169,6 +172,17 @@ def _one(session: Session, read: LoadedIntent, request: ExportRequest, to: Desti
         output.say(qr.terminal(config, text))
     elif to.out is None and to.image is None:
         output.say(text.rstrip("\n"))
+
+
+def _refuse_charset() -> None:
+    """Raises: WarpError: stdout's character set has no blocks to draw a QR code with."""
+    if not output.can_show(qr.CHARACTERS):
+        raise WarpError(
+            f"a QR code cannot be shown: {sys.stdout.encoding} lacks its characters",
+            code="qr-charset",
+            who="operator",
+            hint="write it with --qr-file FILE.png, or use a UTF-8 locale",
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

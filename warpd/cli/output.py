@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import errno
+import io
 import json
 import os
 import sys
@@ -25,7 +26,23 @@ class Format(enum.StrEnum):
 
 # Errors of a closed pipe and of a terminal that has hung up: nobody reads the output any more.
 READER_GONE: Final = (errno.EPIPE, errno.EIO)
-_unprinted: list[OSError] = []
+_unprinted: list[Exception] = []
+
+
+def escape_what_is_missing() -> None:
+    """Print characters that the locale's character set lacks as escapes, such as `\\u2500`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def can_show(characters: str) -> bool:
+    """Return whether stdout has all of these characters."""
+    try:
+        characters.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def colour(stream: TextIO) -> bool:
@@ -47,7 +64,8 @@ def say(text: str, stream: TextIO | None = None) -> bool:
     try:
         print(text, file=out, flush=True)
     except (OSError, ValueError) as failure:  # a closed pipe, a terminal that hung up, a full disk
-        if isinstance(failure, OSError) and failure.errno not in READER_GONE and out is sys.stdout:
+        is_gone = isinstance(failure, OSError) and failure.errno in READER_GONE
+        if not is_gone and out is sys.stdout:
             _unprinted.append(failure)
         _silence(out)
         return False
@@ -61,7 +79,9 @@ def exit_code(code: int) -> int:
     """
     if not _unprinted:
         return code
-    note(f"error: the output could not be written: {_unprinted[0].strerror}")
+    failure = _unprinted[0]
+    why = getattr(failure, "strerror", None) or failure
+    note(f"error: the output could not be written: {why}")
     return EXIT_FAILED if code in (0, EXIT_CHANGES) else code
 
 

@@ -19,6 +19,7 @@ QUIET_ZONE: Final = 4  # modules around the code (ISO/IEC 18004)
 SCALE: Final = 6  # pixels per module
 BYTES_MAX: Final = 2953  # of version 40 with error correction L in byte mode (ISO/IEC 18004)
 _CELLS: Final = {(False, False): "█", (False, True): "▀", (True, False): "▄", (True, True): " "}
+CHARACTERS: Final = "".join(_CELLS.values())  # of a code in the terminal
 
 
 def terminal(config: ClientConfig, text: str) -> str:
