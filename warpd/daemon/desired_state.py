@@ -34,6 +34,7 @@ from warpd.service.workspace import LoadedIntent, Session
 from warpd.store.state_folder import ALLOCATIONS, IN_FORCE, MASTER
 
 COMMAND: Final = "warpd"  # who writes, in the history
+APPLY: Final = "warpctl apply --yes"
 ROLLED_BACK: Final = "these files were rolled back from"
 
 Fingerprints = tuple[Fingerprint, Fingerprint]  # of the operator's files; of the state folder's
@@ -362,9 +363,12 @@ class DesiredState:
         self.findings, self.awaiting_consent, self.unwritten = findings, "", None
         self._report.intent_invalid(findings)
 
-    def _await_consent(self, why: str, command: str = "warpctl apply --yes") -> None:
+    def _note_consent(self, why: str, command: str = APPLY) -> None:
         hint = f"agree to it with `{command}`"
         self.findings, self.awaiting_consent = (Finding("awaiting-consent", "", why, hint),), why
+
+    def _await_consent(self, why: str, command: str = APPLY) -> None:
+        self._note_consent(why, command)
         self.unwritten = None
         self._report.consent_required(why, command)
 
@@ -458,9 +462,19 @@ class DesiredState:
         self.pending = self.history.pending()
         self.undone_applies += 1
         self.active, self.unwritten = None, None
+        self._take_over_undone()
         if undone is not None and undone.unwritten is not None:
             return self._undone_in_memory(pending, undone.unwritten)
         return self._fall_back()
+
+    def _take_over_undone(self) -> None:
+        """Nothing waits to be confirmed any more. What the next pass reports of files that were
+        rolled back from holds from now on.
+        """
+        self.findings, self.awaiting_consent, self._reported_pending = (), "", NOTHING
+        with contextlib.suppress(WarpError, OSError):
+            if files_digest(self._session.files().contents) == self.history.refused:
+                self._note_consent(ROLLED_BACK)
 
     def _undone_in_memory(self, pending: Pending, why: WarpError) -> bool:
         """The kernel is as it was before; the state folder is told when it takes writes."""

@@ -398,6 +398,20 @@ def test_what_nobody_confirms_is_undone(daemon: Simulation) -> None:
     assert daemon.reconciler.desired.rolled_back_to is not None
 
 
+def test_what_was_undone_waits_for_no_confirmation_any_more(daemon: Simulation) -> None:
+    apply_to_be_confirmed(daemon, 600)
+    daemon.turn(INTERVAL_S)
+    pending = daemon.reconciler.desired.pending
+    assert pending is not None and "confirm-pending" in daemon.conditions
+    with daemon.session.store.writer("test"):  # the time is over
+        History(daemon.session).record_pending(pending.number, pending.back_to, -1, "test")
+    daemon.reconciler.desired.look_at_pending()
+    daemon.turn(1)
+    assert daemon.peers == {"e1", "e2"} and "rolled-back" in daemon.conditions
+    codes = {row["code"] for row in daemon.told("condition") if row["state"] == "begins"}
+    assert "awaiting-consent" not in codes | daemon.conditions
+
+
 # -- what an edit costs
 
 
