@@ -131,7 +131,10 @@ def main() -> None:
     open_standard_streams()
     output.escape_what_is_missing()
     sys.argv[1:] = arguments.in_order(sys.argv[1:])
-    register(arguments.command(sys.argv[1:]))
+    try:
+        register(arguments.command(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     try:
         sys.exit(output.exit_code(run(app)))
     except WarpError as failure:

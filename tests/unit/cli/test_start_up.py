@@ -11,7 +11,7 @@ import sys
 import pytest
 from typer.models import CommandInfo
 
-from warpd.cli.app import MODULES, app, register
+from warpd.cli.app import MODULES, app, main, register
 from warpd.cli.arguments import command, in_order
 
 ENCODE = """
@@ -109,3 +109,16 @@ def test_what_libyaml_refuses_is_still_read() -> None:
 def test_messages_are_made_without_pyroute2() -> None:
     """Its package loads 226 modules: 12 MiB and 0.1 s of each apply."""
     assert not [name for name in loaded_after(ENCODE) if name.startswith("pyroute2")]
+
+
+def test_an_interrupt_while_it_loads_ends_it_in_silence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_command: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("warpd.cli.app.register", interrupted)
+    monkeypatch.setattr(sys, "argv", ["warpctl", "plan"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130 and capsys.readouterr() == ("", "")
