@@ -6,17 +6,21 @@ Both answers are the same data, so that they are shown by the same text.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from warpd.allocation.model import Allocations
+from warpd.cli import output
 from warpd.errors import InvalidIntent, WarpError
 from warpd.kernel.linux import bindings
 from warpd.service import client
 from warpd.service.queries import ExplainRequest, not_valid, validated
 from warpd.service.workspace import DEFAULT_CONFIG, Session
+
+WAITING = f"waiting for warpd to answer, for up to {client.TIMEOUT_S:.0f} s"
 
 
 class DaemonGateway:
@@ -32,6 +36,9 @@ class DaemonGateway:
             WarpError: no daemon answers, it refuses, or it serves another YAML than was named.
         """
         named = self._session.named
+        waiting = threading.Timer(client.AT_ONCE_S, output.note, [WAITING])
+        waiting.daemon = True
+        waiting.start()
         try:
             return client.ask(method, what, body, config=None if named == DEFAULT_CONFIG else named)
         except WarpError as failure:
@@ -39,6 +46,8 @@ class DaemonGateway:
                 raise
             text = f"{failure.message}; without it, this is missing: {bindings.MISSING}"
             raise WarpError(text, code=failure.code, who="operator", hint=bindings.HINT) from None
+        finally:
+            waiting.cancel()
 
     def status(self) -> dict[str, Any]:
         return self.ask("GET", "/v1/status?fresh=1")

@@ -14,11 +14,24 @@ from typing import Any, Final
 from warpd.cli import asking, output
 from warpd.errors import Finding, InvalidIntent, WarpError
 from warpd.service import client
-from warpd.service.conditions import EDIT_UNWRITTEN, NO_PLAN, conditions
+from warpd.service.conditions import (
+    EDIT_UNWRITTEN,
+    NO_PLAN,
+    Condition,
+    conditions,
+    from_json,
+    merged,
+)
 from warpd.service.health import DAMAGED, facts_on_disk
 from warpd.service.views.render import Paint, noted
 from warpd.service.workspace import LoadedIntent, Session
 
+SILENT: Final = Condition(
+    "daemon-silent",
+    "error",
+    "warpd does not answer, though its socket exists: what is shown is read without it",
+    "see `journalctl -u warpd`; `systemctl restart warpd`",
+)
 Rows = Sequence[Mapping[str, Any]]
 
 # Conditions that make what is shown something else than what the YAML says.
@@ -55,7 +68,7 @@ def conditions_now(session: Session) -> list[dict[str, Any]]:
     """
     if asking.through_daemon():
         return asking.DaemonGateway(session).conditions()
-    running, daemon = ask_daemon(session)
+    running, daemon, watched = watch_daemon(session)
     if daemon is not None:
         return list(daemon["conditions"])
     now: LoadedIntent | None = None
@@ -63,7 +76,7 @@ def conditions_now(session: Session) -> list[dict[str, Any]]:
     with contextlib.suppress(WarpError, OSError):  # files that are not there are no news here
         now, findings = read_now(session)
     facts = facts_on_disk(session, now, findings, None, running)
-    return [item.as_json() for item in conditions(facts)]
+    return [item.as_json() for item in merged(watched, conditions(facts))]
 
 
 def read_now(session: Session) -> tuple[LoadedIntent | None, tuple[Finding, ...]]:
@@ -83,16 +96,26 @@ def read_now(session: Session) -> tuple[LoadedIntent | None, tuple[Finding, ...]
 
 def ask_daemon(session: Session) -> tuple[bool, Mapping[str, Any] | None]:
     """Whether a daemon keeps this gateway, and what it tells of itself."""
+    running, daemon, _ = watch_daemon(session)
+    return running, daemon
+
+
+def watch_daemon(
+    session: Session,
+) -> tuple[bool, Mapping[str, Any] | None, tuple[Condition, ...]]:
+    """As `ask_daemon`, and the conditions that it tells; of a silent one, that it is silent."""
+    watched: tuple[Condition, ...] = ()
     try:
         daemon: Mapping[str, Any] = client.ask("GET", "/v1/daemon")
         if (
             "conditions" in daemon
             and Path(daemon["state_dir"]).absolute() == session.store.folder.absolute()
         ):
-            return True, daemon
-    except WarpError:
-        pass
-    return session.store.has_daemon(), None
+            return True, daemon, from_json(daemon["conditions"])
+    except WarpError as failure:
+        if isinstance(failure.__cause__, TimeoutError):
+            watched = (SILENT,)
+    return session.store.has_daemon(), None, watched
 
 
 def first_lines(rows: Rows, paint: Paint) -> list[str]:

@@ -20,10 +20,10 @@ from warpd.cli import asking, names, output
 from warpd.cli.app import Output, app, endpoint_app, network_app
 from warpd.cli.conditions import (
     NOT_IN_SYNC,
-    ask_daemon,
     first_lines,
     intent_lines,
     read_now,
+    watch_daemon,
 )
 from warpd.cli.names import EndpointName, NetworkName
 from warpd.cli.output import Format
@@ -50,7 +50,6 @@ from warpd.service.conditions import (
     Condition,
     Facts,
     conditions,
-    from_json,
     merged,
 )
 from warpd.service.health import (
@@ -110,7 +109,7 @@ def load_and_observe(session: Session) -> Inspection:
         InvalidIntent: the YAML is invalid, and nothing was applied before.
         WarpError: the state folder cannot be read, or nothing in it tells what was applied.
     """
-    running, daemon = ask_daemon(session)
+    running, daemon, watched = watch_daemon(session)
     now, findings = read_now(session)
     known = _shown(session, now, daemon)
     read = known or on_no_record(session, findings)
@@ -126,8 +125,9 @@ def load_and_observe(session: Session) -> Inspection:
             target, found = _in_kernel(session, read, kernel, target, found)
     if _keys_unknown(facts) or known is None:
         target, found = keyed_by_kernel(target, found)
-    watched = from_json(daemon["conditions"]) if daemon is not None else ()
     rows = merged(conditions(facts), watched)
+    if daemon is None:
+        rows = merged(watched, conditions(facts))
     return Inspection(read, target, found, rows, daemon, _waiting(now, read, daemon))
 
 
@@ -476,8 +476,7 @@ def _examined(session: Session) -> dict[str, Any]:
         except WarpError as failure:
             if failure.code != "no-daemon":
                 raise
-    running, daemon = ask_daemon(session)
-    watched = from_json(daemon["conditions"]) if daemon is not None else ()
+    running, _daemon, watched = watch_daemon(session)
     return examined(session, asking.allocations(session), running, watched)
 
 

@@ -23,6 +23,7 @@ from warpd.service.workspace import socket_path
 NEEDS_READ = "permission denied: membership in group warpd-read required"
 RIGHTS = "root and the group warpd may change, the group warpd-read may look"
 TIMEOUT_S = 130.0
+AT_ONCE_S = 5.0  # for what the socket's thread answers without the loop
 CONNECT_S = 5.0
 
 
@@ -89,7 +90,8 @@ def ask(
     """
     if config is not None:
         _refuse_other(config, path)
-    with contextlib.closing(_Connection(path or socket_path(), TIMEOUT_S)) as connection:
+    timeout_s = AT_ONCE_S if (method, what) == ("GET", "/v1/daemon") else TIMEOUT_S
+    with contextlib.closing(_Connection(path or socket_path(), timeout_s)) as connection:
         try:
             answer = _answer(
                 connection, method, what, json.dumps(body) if body is not None else None
