@@ -329,7 +329,6 @@ def _commit_and_run(
     if not was_shown and request.form is Format.text and data["changes"]:
         output.note(plan_text({**data, "steps": []}, output.paint(sys.stderr)))
     data["confirm_until"] = await_confirmation(session, done.number, back_to, within_s, by)
-    _tell_in_force(data, request.within_s)
     _run(
         kernel,
         found,
@@ -338,15 +337,6 @@ def _commit_and_run(
         request.form,
         request.verbose,
     )
-
-
-def _tell_in_force(result: Mapping[str, Any], within_s: int) -> None:
-    """Say why no confirmation is awaited although one was asked for."""
-    if within_s and result.get("confirm_until") is None and not result.get("unwritten"):
-        output.note(
-            "This YAML is in force already: nothing waits to be confirmed, and nothing will be"
-            " undone; `warpctl rollback --to N` goes back to an earlier one."
-        )
 
 
 def _writer(
@@ -387,7 +377,6 @@ def _apply_through_daemon(daemon: asking.DaemonGateway, request: ApplyRequest) -
     if request.within_s:
         body["confirm_within_s"] = request.within_s
     result = daemon.ask("POST", "/v1/apply", body)
-    _tell_in_force(result, request.within_s)
     output.emit(result, result_text({**data, **result}, time.monotonic() - began), request.form)
     raise typer.Exit(exit_code_of(result))
 

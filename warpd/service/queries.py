@@ -435,13 +435,12 @@ def await_confirmation(
         by: who applies.
 
     Returns:
-        The deadline, ISO 8601 in UTC; None without a time to confirm, and where this was in force
-        before, so that there is nothing to go back to.
+        The deadline, ISO 8601 in UTC; None without a time to confirm.
 
     Raises:
         WarpError: no timer could be started.
     """
-    if not within_s or number == back_to:
+    if not within_s:
         return None
     history = History(session)
     pending = history.record_pending(number, back_to, within_s, by)

@@ -12,11 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests import world
-from warpd.cli.change import _tell_in_force
 from warpd.errors import Busy, WarpError
 from warpd.service import history as module
 from warpd.service.history import ENTRIES_MAX, NOTHING, History, files_digest, files_of
-from warpd.service.queries import await_confirmation
 from warpd.service.rollback import seconds_of
 from warpd.service.workspace import Session
 
@@ -222,16 +220,3 @@ def test_a_file_whose_name_is_not_utf8_is_kept_and_read_again(
     assert kept.digest == entry.digest == files_digest(files_of(read))
     again = History(session).read(kept)
     assert again.intent == read.intent and odd in files_of(again)
-
-
-def test_what_is_in_force_already_awaits_no_confirmation(
-    session: Session, capsys: pytest.CaptureFixture[str]
-) -> None:
-    say(session, a=world.network(1))
-    number = applied(session).number
-    until = await_confirmation(session, number, number, 60, "test")
-    assert until is None and History(session).pending() is None
-    _tell_in_force({"confirm_until": until}, 60)
-    _tell_in_force({"confirm_until": until}, 0)
-    told = capsys.readouterr().err
-    assert told.count("in force already") == 1 and "rollback --to N" in told
