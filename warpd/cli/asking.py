@@ -38,7 +38,8 @@ class DaemonGateway:
         named = self._session.named
         waiting = threading.Timer(client.AT_ONCE_S, output.note, [WAITING])
         waiting.daemon = True
-        waiting.start()
+        if method != "GET":  # what looks begins with what is wrong
+            waiting.start()
         try:
             return client.ask(method, what, body, config=None if named == DEFAULT_CONFIG else named)
         except WarpError as failure:
