@@ -125,9 +125,9 @@ def load_and_observe(session: Session) -> Inspection:
             target, found = _in_kernel(session, read, kernel, target, found)
     if _keys_unknown(facts) or known is None:
         target, found = keyed_by_kernel(target, found)
-    rows = merged(conditions(facts), watched)
-    if daemon is None:
-        rows = merged(watched, conditions(facts))
+    own = conditions(facts)
+    # That warpd is silent comes before what is seen without it.
+    rows = merged(watched, own) if daemon is None else merged(own, watched)
     return Inspection(read, target, found, rows, daemon, _waiting(now, read, daemon))
 
 
