@@ -27,7 +27,7 @@ from warpd.intent.model import Intent, Network
 from warpd.kernel.api import Dump
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import DefaultRoute, KernelObject, Key, PeerTraffic
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 from warpd.testing.fake_kernel import PLAIN, FakeKernel
 
 HOURS_S = 3600
@@ -92,11 +92,11 @@ def main(options: Options) -> None:
     kernel = BusyKernel(
         dataclasses.replace(PLAIN, hops=(DefaultRoute(4, "eth0", "203.0.113.254"),))
     )
-    session, self_pipe = Session(options.config, options.state_dir), SelfPipe()
-    daemon = assemble(kernel, self_pipe, session, SILENT_LOG, options.interval_s)
-    if session.checkout is not None:
-        session.checkout.pull()
-    daemon.publisher.sampler = after_a_day(session.read().intent)
+    workspace, self_pipe = Workspace(options.config, options.state_dir), SelfPipe()
+    daemon = assemble(kernel, self_pipe, workspace, SILENT_LOG, options.interval_s)
+    if workspace.checkout is not None:
+        workspace.checkout.pull()
+    daemon.publisher.sampler = after_a_day(workspace.read().intent)
     keep(daemon, options, self_pipe, SILENT_LOG)
 
 

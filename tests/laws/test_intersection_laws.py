@@ -83,7 +83,7 @@ def peers(found: State) -> dict[tuple[str, str], set[str]]:
 
 
 # Sets that only tell endpoints apart, by numbers that each state gives anew.
-NUMBERING = ("shares", "sides")
+NUMBERING = ("endpoint_ids", "endpoint_addrs")
 
 
 def permits(found: State) -> dict[tuple[str, str], set[str]]:

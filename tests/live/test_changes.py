@@ -13,7 +13,7 @@ from tests.live.conftest import sh
 from tests.live.daemon import Daemon
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.service import client
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 TEXT = """\
 version: 1
@@ -35,8 +35,8 @@ def test_a_change_from_review_to_a_closed_browser(gateway: LiveKernel, tmp_path:
             return client.ask("POST", path, body, path=daemon.state / "sock")
 
         def peers() -> int:
-            session = Session(daemon.config, daemon.state)
-            vcid = session.store.read_allocations().networks["web"].vcid
+            workspace = Workspace(daemon.config, daemon.state)
+            vcid = workspace.store.read_allocations().networks["web"].vcid
             return sh(f"ip netns exec warp-{vcid} wg show wg-{vcid} peers").count("=")
 
         def warpctl(*words: str) -> int:

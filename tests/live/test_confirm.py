@@ -23,7 +23,7 @@ from warpd.kernel.api import DumpError
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.reconcile.incremental import planned_run
 from warpd.service.history import History
-from warpd.service.workspace import Session, live_kernel
+from warpd.service.workspace import Workspace, live_kernel
 
 OLD = {"a": world.network(2), "b": world.network(1)}
 NEW = {"a": world.network(3, mtu=1380), "c": world.network(2)}
@@ -32,7 +32,7 @@ NEW = {"a": world.network(3, mtu=1380), "c": world.network(2)}
 class Gateway:
     def __init__(self, folder: Path) -> None:
         self.file, self.state = folder / "warp.yaml", folder / "state"
-        self.session = Session(self.file, self.state)
+        self.workspace = Workspace(self.file, self.state)
 
     def say(self, networks: dict[str, Any]) -> None:
         self.file.write_text(json.dumps({"version": 1, "networks": networks}))
@@ -55,12 +55,12 @@ class Gateway:
         beside = Gateway(self.file.parent)
         beside.file = self.file.with_name("asked.yaml")
         beside.say(networks)
-        session = Session(beside.file, self.state)
+        workspace = Workspace(beside.file, self.state)
         with (
             live_kernel() as kernel,
             contextlib.suppress(DumpError),
         ):  # a namespace that goes while it is looked at
-            return planned_run(kernel, session.target(session.read(), create=False)).plan.empty
+            return planned_run(kernel, workspace.target(workspace.read(), create=False)).plan.empty
         return False
 
 
@@ -121,7 +121,7 @@ def test_destroy_beside_a_daemon_is_refused(made: Gateway, tmp_path: Path) -> No
 def test_a_yes_keeps_it(made: Gateway) -> None:
     done = made.run("apply", "--yes", "--confirm-within", "15s")
     assert done.returncode == 0 and "warpctl confirm" in done.stdout
-    pending = History(made.session).pending()
+    pending = History(made.workspace).pending()
     assert pending is not None
     assert (
         json.loads(made.run("status", "-o", "json").stdout)["pending_confirm"]["rollback_to"] == 1
@@ -136,11 +136,11 @@ def test_without_a_yes_it_is_undone_in_time(
 ) -> None:
     done = made.run("apply", "--yes", "--confirm-within", "6s", "-o", "json")
     assert done.returncode == 0, done.stderr
-    pending = History(made.session).pending()
+    pending = History(made.workspace).pending()
     assert pending is not None and made.is_as(NEW)
     second = made.run("apply", "--yes")
     assert second.returncode == 5 and "waits to be confirmed" in second.stderr
-    within(30, lambda: History(made.session).pending() is None)
+    within(30, lambda: History(made.workspace).pending() is None)
     late = time.time() - pending.until_s
     assert made.is_as(OLD) and 0 <= late < 10
     assert json.loads(made.file.read_text())["networks"].keys() == NEW.keys(), (
@@ -161,12 +161,12 @@ def test_the_command_is_killed_in_the_middle(
     process = subprocess.Popen(
         made.words("apply", "--yes", "--confirm-within", "5s"), start_new_session=True
     )
-    within(20, lambda: History(made.session).pending() is not None)
+    within(20, lambda: History(made.workspace).pending() is not None)
     time.sleep(after_s)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     half = not made.is_as(OLD) and not made.is_as(NEW)
-    within(30, lambda: History(made.session).pending() is None)
+    within(30, lambda: History(made.workspace).pending() is None)
     with capsys.disabled():
         print(f"\n  killed {after_s} s into the apply, half of it done: {half}", end="")
     assert made.is_as(OLD)
@@ -200,12 +200,12 @@ def test_the_daemon_undoes_it_though_command_and_timer_are_killed(
         candidate.file = tmp_path / "candidate.yaml"
         candidate.say(NEW)
         assert candidate.run("apply", "--yes", "--confirm-within", "8s").returncode == 0
-        pending = History(machine.session).pending()
+        pending = History(machine.workspace).pending()
         assert pending is not None
         subprocess.run(["pkill", "-KILL", "-f", "rollback --expired"], check=True)
         time.sleep(1)
         assert machine.is_as(NEW), "the daemon's own YAML does not undo what waits for a yes"
-        within(30, lambda: History(machine.session).pending() is None)
+        within(30, lambda: History(machine.workspace).pending() is None)
         assert machine.is_as(OLD) and time.time() - pending.until_s < 10
         assert daemon.alive()
 
@@ -216,7 +216,7 @@ def test_a_daemon_that_starts_finds_what_was_not_confirmed(made: Gateway) -> Non
     time.sleep(6)
     assert made.is_as(NEW)
     with Daemon(made.file.parent, made.file.read_text()) as daemon:
-        within(20, lambda: History(made.session).pending() is None)
+        within(20, lambda: History(made.workspace).pending() is None)
         daemon.wait(lambda: made.is_as(OLD), "the old intent")
         time.sleep(2)
         assert made.is_as(OLD), (
@@ -235,7 +235,7 @@ def test_the_last_good_intent_outlives_a_restart(gateway: LiveKernel, tmp_path: 
     with daemon:
         pass
     subprocess.run(
-        ["ip", "link", "del", f"dn-{machine.session.read().allocations.networks['a'].vcid}"],
+        ["ip", "link", "del", f"dn-{machine.workspace.read().allocations.networks['a'].vcid}"],
         check=True,
     )
     daemon.write("version: 1\nnetworks: {a: {typ: secure-internet}}\n")
@@ -255,7 +255,7 @@ def test_the_daemon_keeps_what_somebody_went_back_to(gateway: LiveKernel, tmp_pa
         daemon.wait(lambda: machine.is_as(NEW), "the new intent")
         done = machine.run("rollback", "--to", "1", "--yes")
         assert done.returncode == 0, done.stderr
-        vcid = machine.session.store.read_allocations().networks["a"].vcid
+        vcid = machine.workspace.store.read_allocations().networks["a"].vcid
         for _ in range(2):
             seen = daemon.log_file.stat().st_size
             subprocess.run(["ip", "link", "set", f"dn-{vcid}", "mtu", "1400"], check=True)
@@ -282,7 +282,7 @@ def test_drift_is_repaired_while_somebody_writes_the_file(
     gateway.close()
     machine = Gateway(tmp_path)
     with Daemon(tmp_path, {"version": 1, "networks": OLD}, 600) as daemon:
-        vcid = machine.session.store.read_allocations().networks["a"].vcid
+        vcid = machine.workspace.store.read_allocations().networks["a"].vcid
         with machine.file.open("a") as file:
             file.write("# half a line")
             file.flush()

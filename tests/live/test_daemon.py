@@ -17,7 +17,7 @@ from tests.live.daemon import Daemon
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.reconcile.engine import Target
 from warpd.reconcile.incremental import planned_run
-from warpd.service.workspace import Session, live_kernel
+from warpd.service.workspace import Workspace, live_kernel
 
 # Three of each: the same object undone five times in a minute would be contested, and repaired more
 # slowly.
@@ -51,8 +51,8 @@ def test_a_namespace_that_somebody_stays_in_gives_the_port_back(
     at the port of the new one.
     """
     with Daemon(tmp_path, document(**NETWORKS), interval_s=600) as daemon:
-        session = Session(daemon.config, daemon.state)
-        target = session.target(session.read(), create=False)
+        workspace = Workspace(daemon.config, daemon.state)
+        target = workspace.target(workspace.read(), create=False)
         vcid = target.allocations.networks["a0"].vcid
         shell = subprocess.Popen(["ip", "netns", "exec", f"warp-{vcid}", "sleep", "60"])
         try:
@@ -97,8 +97,8 @@ def test_drift_is_repaired_as_soon_as_the_kernel_tells(
     """The next look at everything is ten minutes away: only events can have led to a repair."""
     took: list[float] = []
     with Daemon(tmp_path, document(**NETWORKS), interval_s=600) as daemon:
-        session = Session(daemon.config, daemon.state)
-        target = session.target(session.read(), create=False)
+        workspace = Workspace(daemon.config, daemon.state)
+        target = workspace.target(workspace.read(), create=False)
         for number in range(3):
             names = {name: target.allocations.networks[f"{name}{number}"] for name in "abv"}
             words = {name: allocation.vcid for name, allocation in names.items()} | {

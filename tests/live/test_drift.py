@@ -48,7 +48,7 @@ from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.state import ROOT
 from warpd.reconcile.engine import Target, converge
 from warpd.reconcile.incremental import planned_run
-from warpd.service.workspace import Session, live_kernel
+from warpd.service.workspace import Workspace, live_kernel
 
 KEY = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE="
 TWO = {
@@ -158,8 +158,8 @@ def test_every_attribute_with_the_daemon(
     networks = {each.replace("_", "-"): body for each, body in WORLDS[name].items()}
     daemon = Daemon(tmp_path, {"version": 1, "gateway": GATEWAY, "networks": networks}, 600)
     with daemon:
-        session = Session(daemon.config, daemon.state)
-        target = session.target(session.read(), create=False)
+        workspace = Workspace(daemon.config, daemon.state)
+        target = workspace.target(workspace.read(), create=False)
         with (
             live_kernel() as kernel
         ):  # for the moment: a descriptor of a namespace keeps it, and its ports, from going

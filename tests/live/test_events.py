@@ -15,7 +15,7 @@ from tests.live.conftest import sh
 from tests.live.daemon import Daemon
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.service import client
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 DOCUMENT = {"version": 1, "networks": {"a": world.network(2), "b": world.network(1)}}
 
@@ -41,7 +41,7 @@ def rows(daemon: Daemon, *words: str) -> list[dict[str, Any]]:
 def test_events_outlive_the_daemon(gateway: LiveKernel, tmp_path: Path) -> None:
     gateway.close()
     with Daemon(tmp_path, DOCUMENT, 600) as daemon:
-        vcid = Session(daemon.config, daemon.state).read().allocations.networks["a"].vcid
+        vcid = Workspace(daemon.config, daemon.state).read().allocations.networks["a"].vcid
         seen = daemon.log_file.stat().st_size
         sh(f"ip -n warp-{vcid} link set wg-{vcid} mtu 1300")
         [line, *_] = [line for line in daemon.repair(seen, "a repair") if line["event"] == "update"]
@@ -96,10 +96,10 @@ def test_a_full_disk_keeps_events_in_memory(gateway: LiveKernel, tmp_path: Path)
             told = client.ask("GET", "/v1/daemon", path=state / "sock")["conditions"]
             assert {"state-unwritable", "events-unwritten"} & {row["code"] for row in told}
             kept = rows(daemon)
-            assert any(row["kind"] == "unwritten" for row in kept)
+            assert any(row["kind"] == "state_unwritable" for row in kept)
             sh(f"rm {state}/filler; kill -HUP {daemon.pid}")
             daemon.wait(
-                lambda: any(row["kind"] == "written" for row in rows(daemon)),
+                lambda: any(row["kind"] == "state_writable" for row in rows(daemon)),
                 "the disk to take writes again",
             )
             daemon.stop(signal.SIGKILL)

@@ -19,7 +19,7 @@ from warpd.clients import FORMATS
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.reconcile.engine import converge
 from warpd.reconcile.incremental import planned_run
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 YAML = """version: 1
 gateway: {{public_endpoint: vpn.example.com}}
@@ -65,9 +65,9 @@ def test_no_keys_are_made_for_a_gateway_that_has_lost_its_own(
     warpctl: Run, gateway: LiveKernel, tmp_path: Path
 ) -> None:
     """Those in the kernel would be of no use any more, and every client cut off."""
-    session = Session(tmp_path / "warp.yaml", tmp_path / "state")
-    with session.store.writer("test"):
-        target = session.commit(session.read())
+    workspace = Workspace(tmp_path / "warp.yaml", tmp_path / "state")
+    with workspace.store.writer("test"):
+        target = workspace.commit(workspace.read())
     assert converge(
         gateway, lambda: planned_run(gateway, target), planned_run(gateway, target)
     ).complete

@@ -174,19 +174,19 @@ def test_every_change_is_applied_once(
     with Daemon(
         folder, text(1), interval_s=600, log=state / "log", state=state / "state"
     ) as daemon:
-        before = len(daemon.lines("intent"))
+        before = len(daemon.lines("intent applied"))
         took = []
         for number, pattern in enumerate(sequence(count)):
             pattern(site, text(2 + number % 2000))
             done = time.time()
             daemon.wait(
-                lambda want=before + number + 1: len(daemon.lines("intent")) >= want,
+                lambda want=before + number + 1: len(daemon.lines("intent applied")) >= want,
                 f"{number}: {pattern.__name__}",
                 20,
             )
             took.append(time.time() - done)
         time.sleep(1.5)  # whatever would be applied twice
-        applied = len(daemon.lines("intent")) - before
+        applied = len(daemon.lines("intent applied")) - before
         deleted = len(daemon.lines("delete"))
         passes = daemon.lines("pass")[1:]
         took.sort()

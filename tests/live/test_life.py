@@ -21,7 +21,7 @@ from tests.live.daemon import Daemon
 from tests.live.test_daemon import in_sync
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.service import client
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 NETWORKS = {f"n{number}": world.network(3) for number in range(10)}
 
@@ -98,8 +98,8 @@ def test_no_drift_is_missed_with_a_deaf_ear(
     with Daemon(
         tmp_path, {"version": 1, "networks": networks}, 600, more=("--event-buffer", "1024")
     ) as daemon:
-        session = Session(daemon.config, daemon.state)
-        target = session.target(session.read(), create=False)
+        workspace = Workspace(daemon.config, daemon.state)
+        target = workspace.target(workspace.read(), create=False)
         vcid = {name: allocation.vcid for name, allocation in target.allocations.networks.items()}
         sh("ip link add flap type dummy")
         missed, rounds = 0, 5
@@ -173,15 +173,15 @@ def test_the_socket_of_a_real_daemon(gateway: LiveKernel, tmp_path: Path) -> Non
             "an entry in the history",
         )
         kinds = {event["kind"] for event in client.events(follow=False, path=path)}
-        assert {"intent", "change", "invalid"} <= kinds
+        assert {"intent_applied", "change", "intent_invalid"} <= kinds
         assert daemon.stop() < 3 and not path.exists()
 
 
 def test_a_contested_object_is_named(gateway: LiveKernel, tmp_path: Path) -> None:
     gateway.close()
     with Daemon(tmp_path, {"version": 1, "networks": {"a": world.network(1)}}, 600) as daemon:
-        session = Session(daemon.config, daemon.state)
-        vcid = session.read().allocations.networks["a"].vcid
+        workspace = Workspace(daemon.config, daemon.state)
+        vcid = workspace.read().allocations.networks["a"].vcid
         for number in range(6):
             seen = daemon.log_file.stat().st_size
             sh(f"ip -n warp-{vcid} link set wg-{vcid} mtu {1300 + number}")
@@ -215,8 +215,8 @@ def test_with_no_more_rights_than_its_unit_gives(
     networks = {name.replace("_", "-"): body for name, body in types.items()}
     document = {"version": 1, "gateway": {"pools": {"ports": "51820-51899"}}, "networks": networks}
     with Daemon(tmp_path, document, 600, under=under) as daemon:
-        session = Session(daemon.config, daemon.state)
-        target = session.target(session.read(), create=False)
+        workspace = Workspace(daemon.config, daemon.state)
+        target = workspace.target(workspace.read(), create=False)
         assert in_sync(target) is (missing in ("", "net_broadcast"))
         assert bool(
             daemon.lines("kernel event subscription failed; falling back to periodic resync")

@@ -32,7 +32,7 @@ from warpd.cli.app import main
 from warpd.daemon.http.admission import PLACES
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.service import client
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 GIDS = {"warpd": 61001, "warpd-read": 61002}
 NEEDS_READ = "permission denied: membership in group warpd-read required"
@@ -488,8 +488,8 @@ FLOODS: dict[str, Callable[[Path], list[int]]] = {
 def test_a_flood_stops_neither_root_nor_repairs(
     place: Place, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    session = Session(place.daemon.config, place.daemon.state)
-    vcid = session.read().allocations.networks["a"].vcid
+    workspace = Workspace(place.daemon.config, place.daemon.state)
+    vcid = workspace.read().allocations.networks["a"].vcid
     alone = [repaired(place, vcid) for _ in range(3)]
     before, lines = place.daemon.descriptors(), len(place.daemon.lines())
     with running(FLOODS[what](place.sock)):

@@ -222,9 +222,9 @@ def may_print(where: str, name: str) -> bool:
 CRASH = """
 import os, resource, signal, sys
 from pathlib import Path
-from warpd.service.workspace import Session
-session = Session(Path(sys.argv[1]), Path(sys.argv[2]))
-target = session.target(session.read(), create=False)
+from warpd.service.workspace import Workspace
+workspace = Workspace(Path(sys.argv[1]), Path(sys.argv[2]))
+target = workspace.target(workspace.read(), create=False)
 print(resource.getrlimit(resource.RLIMIT_CORE)[0], flush=True)
 os.kill(os.getpid(), signal.SIGSEGV)
 """

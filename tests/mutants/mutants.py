@@ -336,7 +336,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.ethernet:_own_only",
-                """if not place.mark:
+                """if not placement.mark:
     return []""",
                 "return []",
             ),
@@ -347,7 +347,7 @@ MUTANTS = (
         GUARDS,
         (
             Edit(
-                "warpd.networks.isolation.vrf:placement",
+                "warpd.networks.isolation.vrf:placement_of",
                 "Placement(ROOT, naming.tunnel(network.vcid), network.routing_table, vrf, vrf,"
                 " suffix=f'-{network.vcid}', mark=mark_of(network.routing_table))",
                 "Placement(ROOT, naming.tunnel(network.vcid), network.routing_table, vrf,"
@@ -528,7 +528,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.firewall.root:_out",
-                "rule('what NAT keeps apart', jump('carried'))",
+                "rule('protocols that NAT can separate', jump('nat-protocols'))",
                 None,
             ),
         ),
@@ -622,7 +622,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.namespace:_input",
-                "connection_limits.new_connections(match(meta('iifname'), place.tunnel))",
+                "connection_limits.new_connections(match(meta('iifname'), placement.tunnel))",
                 None,
             ),
         ),
@@ -745,7 +745,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.vrf:_answered",
-                "yield from drop_unmarked_within(place.tunnel, collapse_addresses(own), group)",
+                "yield from drop_unmarked_within(placement.tunnel, collapse_addresses(own), group)",
                 None,
             ),
         ),
@@ -756,7 +756,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.vrf:build",
-                "*drop_unmarked(ROOT, [place.tunnel], (4,), group)",
+                "*drop_unmarked(ROOT, [placement.tunnel], (4,), group)",
                 None,
             ),
         ),
@@ -778,7 +778,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.namespace:build",
-                "out += drop_unmarked(place.netns, links, versions, owner='', inside=inside)",
+                "out += drop_unmarked(placement.netns, links, versions, owner='', inside=inside)",
                 None,
             ),
         ),
@@ -789,8 +789,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.namespace:_links",
-                "[place.tunnel, _exit(network)] if requirements.egress else [place.tunnel]",
-                "[place.tunnel]",
+                "[placement.tunnel, _exit(network)] if requirements.egress else [placement.tunnel]",
+                "[placement.tunnel]",
             ),
         ),
     ),
@@ -800,7 +800,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.namespace:build",
-                "out += drop_unmarked(ROOT, [_outer(network)], (6,), owner=place.netns)",
+                "out += drop_unmarked(ROOT, [_outer(network)], (6,), owner=placement.netns)",
                 None,
             ),
         ),
@@ -849,8 +849,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.vrf:build",
-                "local_delivery.of_tunnel(ROOT, place.tunnel, network.host.local, _own(network),"
-                " group)",
+                "local_delivery.of_tunnel(ROOT, placement.tunnel, network.host.local,"
+                " _own(network), group)",
                 None,
             ),
         ),
@@ -861,8 +861,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.namespace:build",
-                "out.append(local_delivery.of_tunnel(place.netns, place.tunnel, _transits(network)"
-                " if requirements.egress else (), ()))",
+                "out.append(local_delivery.of_tunnel(placement.netns, placement.tunnel,"
+                " _transits(network) if requirements.egress else (), ()))",
                 None,
             ),
         ),
@@ -873,7 +873,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.namespace:_way_out",
-                "local_delivery.of_transit(outer, network.host.local, place.netns)",
+                "local_delivery.of_transit(outer, network.host.local, placement.netns)",
                 None,
             ),
         ),
@@ -885,7 +885,7 @@ MUTANTS = (
             Edit(
                 "warpd.networks.ethernet:objects",
                 "out.append("
-                "TcIngress(place.netns, bridge.name, frames.bridge_filters(), owner=group))",
+                "TcIngress(placement.netns, bridge.name, frames.bridge_filters(), owner=group))",
                 None,
             ),
         ),
@@ -896,7 +896,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.ethernet:objects",
-                "out.append(TcIngress(place.netns, leg.name, admission.filters, owner=group))",
+                "out.append(TcIngress(placement.netns, leg.name, admission.filters, owner=group))",
                 None,
             ),
         ),
@@ -1091,7 +1091,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.firewall.neighbours:chains",
-                "rule('of a network', own, jump('over-unresolved'))",
+                "rule('limit of each network', own, jump('over-unresolved'))",
                 None,
             ),
         ),
@@ -1102,7 +1102,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.firewall.neighbours:chains",
-                "rule('of all networks', rate_over(*OF_ALL), jump('over-unresolved'))",
+                "rule('limit of all networks', rate_over(*OF_ALL), jump('over-unresolved'))",
                 None,
             ),
         ),
@@ -1297,7 +1297,9 @@ MUTANTS = (
         UNWRITTEN,
         (
             Edit(
-                "warpd.service.commitment:refuse_lost_state", "session.refuse_lost_master()", "pass"
+                "warpd.service.commitment:refuse_lost_state",
+                "workspace.refuse_lost_master()",
+                "pass",
             ),
             Edit(
                 "warpd.service.commitment:refuse_lost_state",
@@ -1305,7 +1307,7 @@ MUTANTS = (
     raise lost_master(IN_KERNEL)""",
                 None,
             ),
-            Edit("warpd.service.workspace:Session.target", "self.refuse_lost_master()", None),
+            Edit("warpd.service.workspace:Workspace.target", "self.refuse_lost_master()", None),
         ),
     ),
     Mutant(
@@ -1387,7 +1389,7 @@ else:
             Edit(
                 "warpd.daemon.http.route:HttpRoute.require",
                 "require_right(identity, self.right)",
-                "require_right(identity, Right.LOOK)",
+                "require_right(identity, Right.VIEW)",
             ),
         ),
     ),
@@ -1397,7 +1399,7 @@ else:
         (
             Edit(
                 "warpd.service.candidates:_refuse_moved",
-                "identity(session.files()) != base",
+                "identity(workspace.files()) != base",
                 "False",
             ),
         ),
@@ -1408,7 +1410,7 @@ else:
         (
             Edit(
                 "warpd.service.candidates:still_reviewed",
-                "refuse_stale(kernel, session.target(read, create=False), digest)",
+                "refuse_stale(kernel, workspace.target(read, create=False), digest)",
                 "None",
             ),
         ),
@@ -1449,7 +1451,7 @@ else:
     Mutant(
         "the loop confirms for a user what somebody else has applied meanwhile",
         MOVED,
-        (Edit("warpd.daemon.handlers:confirm", "_refuse_of_others(session, arguments)", None),),
+        (Edit("warpd.daemon.handlers:confirm", "_refuse_of_others(workspace, arguments)", None),),
     ),
     Mutant(
         "a change puts in force what was undone after its review",
@@ -1539,7 +1541,7 @@ else:
         (
             Edit(
                 "warpd.daemon.desired_state:DesiredState._read_if_changed",
-                "undo_partial_write(self._session)",
+                "undo_partial_write(self._workspace)",
                 "None",
             ),
         ),
@@ -1630,7 +1632,11 @@ else:
     Mutant(
         "new keys are made for a gateway that has lost its own",
         "tests/live/test_export.py",
-        (Edit("warpd.cli.export:_lost_state", "refuse_lost_state(session, read, kernel)", "pass"),),
+        (
+            Edit(
+                "warpd.cli.export:_lost_state", "refuse_lost_state(workspace, read, kernel)", "pass"
+            ),
+        ),
         packets=True,
     ),
     Mutant(
@@ -1695,9 +1701,9 @@ else:
         (
             Edit(
                 "warpd.networks.isolation.namespace:build",
-                "drop_unmarked_to(_kept(network, requirements), owner=place.netns)",
+                "drop_unmarked_to(_kept(network, requirements), owner=placement.netns)",
                 "drop_unmarked_to([item for item in _kept(network, requirements)"
-                " if item.version == 4], owner=place.netns)",
+                " if item.version == 4], owner=placement.netns)",
             ),
         ),
     ),
@@ -1896,7 +1902,7 @@ else:
         (
             Edit(
                 "warpd.service.rights:",
-                "frozenset({Right.LOOK, Right.SEE_ADDRESSES, Right.EXPORT, Right.SUSPEND,"
+                "frozenset({Right.VIEW, Right.SEE_ADDRESSES, Right.EXPORT, Right.SUSPEND,"
                 " Right.ROTATE})",
                 "frozenset(Right) - {Right.ADMINISTER}",
             ),

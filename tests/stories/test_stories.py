@@ -37,7 +37,7 @@ from warpd.service.commitment import commit
 from warpd.service.history import History
 from warpd.service.views.render import Paint, plan_text
 from warpd.service.views.report import described
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 from warpd.store.state_folder import MASTER
 from warpd.testing.fake_kernel import FakeKernel
 
@@ -56,7 +56,7 @@ class Machine:
         key.write_bytes(world.MASTER.reveal())
         key.chmod(0o600)
         self.kernel = FakeKernel()
-        self.session = Session(folder / "warp.yaml", state)
+        self.workspace = Workspace(folder / "warp.yaml", state)
 
     def run(self, line: str) -> list[str]:
         """What a command shows, line by line."""
@@ -72,15 +72,15 @@ class Machine:
         return [text.rstrip() for text in commands[name](*words).splitlines() if text.strip()]
 
     def plan(self) -> str:
-        read = self.session.read()
-        target = self.session.target(read, create=False)
+        read = self.workspace.read()
+        target = self.workspace.target(read, create=False)
         run = planned_run(self.kernel, target)
-        return plan_text(described(self.session, target, run, read), Paint(False))
+        return plan_text(described(self.workspace, target, run, read), Paint(False))
 
     def apply(self) -> str:
-        with self.session.store.writer("story"):
-            read = self.session.read()
-            done = commit(History(self.session), read, "story", self.kernel, lambda: None)
+        with self.workspace.store.writer("story"):
+            read = self.workspace.read()
+            done = commit(History(self.workspace), read, "story", self.kernel, lambda: None)
             first = planned_run(self.kernel, done.target)
             outcome = converge(self.kernel, lambda: replan(self.kernel, done.target, first), first)
         left = planned_run(self.kernel, done.target).plan
@@ -100,7 +100,7 @@ class Machine:
 
     def validate(self) -> str:
         try:
-            self.session.read()
+            self.workspace.read()
         except InvalidIntent as failure:
             found = [render_headline(finding) for finding in failure.findings]
             return "\n".join(found).replace(f"{self.folder}/", "")

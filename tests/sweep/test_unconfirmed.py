@@ -17,7 +17,7 @@ from warpd.reconcile.engine import converge
 from warpd.reconcile.incremental import planned_run
 from warpd.service.history import History
 from warpd.service.rollback import undo_pending
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 from warpd.testing.fake_kernel import FakeKernel
 
 BEFORE = {
@@ -37,7 +37,7 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "warp.yaml"
-        self.session = Session(self.file, folder / "state")
+        self.workspace = Workspace(self.file, folder / "state")
         self.kernel = Faulty(0, "")
         self.say(BEFORE)
 
@@ -46,11 +46,11 @@ class Machine:
 
     def apply(self, within_s: float = 0) -> None:
         """As `warpctl apply --confirm-within` does, without its timer."""
-        history = History(self.session)
-        with self.session.store.writer("test"):
+        history = History(self.workspace)
+        with self.workspace.store.writer("test"):
             history.refuse_pending()
-            read = self.session.read()
-            target = self.session.commit(read)
+            read = self.workspace.read()
+            target = self.workspace.commit(read)
             before = history.in_force_number()
             entry = history.record(read, "test")
             if within_s:
@@ -62,8 +62,8 @@ class Machine:
             )
 
     def undo(self) -> None:
-        with self.session.store.writer("test"):
-            outcome = undo_pending(self.session, self.kernel)
+        with self.workspace.store.writer("test"):
+            outcome = undo_pending(self.workspace, self.kernel)
         assert outcome is None or outcome.complete
 
     def kill_at(self, change: int) -> None:
@@ -78,13 +78,13 @@ class Machine:
     def state(self) -> tuple[object, object]:
         return (
             planned_run(
-                self.kernel, self.session.target(self.session.read(), create=False)
+                self.kernel, self.workspace.target(self.workspace.read(), create=False)
             ).observed.state,
             self.allocations(),
         )
 
     def allocations(self) -> object:
-        return self.session.store.read_allocations()
+        return self.workspace.store.read_allocations()
 
 
 def steps_of(tmp_path: Path, undoing: bool) -> int:
@@ -123,7 +123,7 @@ def test_killed_at_every_step_of_the_apply(
         assert machine.kernel.fired
         machine.undo()
         machine.say(BEFORE)
-        restored += machine.state() == before and History(machine.session).pending() is None
+        restored += machine.state() == before and History(machine.workspace).pending() is None
     with capsys.disabled():
         print(f"\nunconfirmed apply killed at each of {total} steps: restored {restored}")
     assert restored == total > 20
@@ -144,14 +144,14 @@ def test_killed_at_every_step_of_the_undoing(
         machine.kill_at(number)
         with contextlib.suppress(Killed):
             machine.undo()
-        assert machine.kernel.fired and History(machine.session).pending() is not None
+        assert machine.kernel.fired and History(machine.workspace).pending() is not None
         machine.undo()
-        refused = History(machine.session).refused
+        refused = History(machine.workspace).refused
         machine.say(BEFORE)
         restored += (
             machine.state() == before
             and bool(refused)
-            and History(machine.session).in_force_number() == 1
+            and History(machine.workspace).in_force_number() == 1
         )
     with capsys.disabled():
         print(f"\nundoing killed at each of {total} steps: restored {restored}")
@@ -165,7 +165,7 @@ def test_undoing_the_first_apply_leaves_nothing(tmp_path: Path) -> None:
     machine.undo()
     assert not len(
         planned_run(
-            machine.kernel, machine.session.target(machine.session.read(), create=False)
+            machine.kernel, machine.workspace.target(machine.workspace.read(), create=False)
         ).observed.state
     )
     assert isinstance(machine.kernel, FakeKernel)

@@ -22,7 +22,7 @@ from warpd.errors import EXIT_FAILED, WarpError
 from warpd.kernel.api import DumpError
 from warpd.service.standard_streams import open_standard_streams
 from warpd.service.usage import run
-from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_STATE, Session
+from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_STATE, Workspace
 
 app = typer.Typer(
     name="warpctl",
@@ -89,7 +89,7 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
     ] = False,
 ) -> None:
-    context.obj = Session(config, state_dir)
+    context.obj = Workspace(config, state_dir)
 
 
 # The modules that register a command, or the commands of a group. Only those of the command that

@@ -18,7 +18,7 @@ from warpd.errors import InvalidIntent, WarpError
 from warpd.kernel.linux import bindings
 from warpd.service import client
 from warpd.service.queries import ExplainRequest, not_valid, validated
-from warpd.service.workspace import DEFAULT_CONFIG, Session
+from warpd.service.workspace import DEFAULT_CONFIG, Workspace
 
 WAITING = f"waiting for warpd to answer, for up to {client.TIMEOUT_S:.0f} s"
 
@@ -26,8 +26,8 @@ WAITING = f"waiting for warpd to answer, for up to {client.TIMEOUT_S:.0f} s"
 class DaemonGateway:
     """A gateway as the daemon describes it; the daemon decides what the caller may do."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
 
     def ask(self, method: str, what: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask the daemon; see `client.ask`.
@@ -35,7 +35,7 @@ class DaemonGateway:
         Raises:
             WarpError: no daemon answers, it refuses, or it serves another YAML than was named.
         """
-        named = self._session.named
+        named = self._workspace.named
         waiting = threading.Timer(client.AT_ONCE_S, output.note, [WAITING])
         waiting.daemon = True
         if method != "GET":  # what looks begins with what is wrong
@@ -88,18 +88,18 @@ def through_daemon() -> bool:
     return os.geteuid() != 0
 
 
-def validate(session: Session, instead: Mapping[Path, bytes] | None = None) -> dict[str, Any]:
+def validate(workspace: Workspace, instead: Mapping[Path, bytes] | None = None) -> dict[str, Any]:
     """Check the YAML; the daemon does it where this user may not read the files.
 
     Args:
-        session: the files.
+        workspace: the files.
         instead: contents that count instead of those on the disk, by path.
     """
-    if through_daemon() and instead is None and not _is_readable(session.named):
-        return DaemonGateway(session).validate()
-    previous = readable_allocations(session)
+    if through_daemon() and instead is None and not _is_readable(workspace.named):
+        return DaemonGateway(workspace).validate()
+    previous = readable_allocations(workspace)
     try:
-        return validated(session, session.read(instead, previous=previous))
+        return validated(workspace, workspace.read(instead, previous=previous))
     except InvalidIntent as failure:
         return not_valid(failure)
 
@@ -118,14 +118,14 @@ def _is_readable(path: Path) -> bool:
     return os.access(path, os.R_OK)
 
 
-def readable_allocations(session: Session) -> Allocations | None:
-    """Return the allocations as this user may read them, for `Session.read`; None for root."""
-    return allocations(session) if through_daemon() else None
+def readable_allocations(workspace: Workspace) -> Allocations | None:
+    """Return the allocations as this user may read them, for `Workspace.read`; None for root."""
+    return allocations(workspace) if through_daemon() else None
 
 
-def allocations(session: Session) -> Allocations:
+def allocations(workspace: Workspace) -> Allocations:
     """Return the allocations of the state folder; none where this user may not read them."""
     try:
-        return session.store.read_allocations()
+        return workspace.store.read_allocations()
     except (WarpError, OSError):
         return Allocations({})

@@ -64,7 +64,7 @@ from warpd.service.views.report import (
     without_steps,
 )
 from warpd.service.views.words import owner_text, plural
-from warpd.service.workspace import LoadedIntent, Session, live_kernel, require_root
+from warpd.service.workspace import LoadedIntent, Workspace, live_kernel, require_root
 from warpd.store.private_file import write_private
 
 if TYPE_CHECKING:
@@ -96,18 +96,18 @@ def validate(
             autocompletion=names.report_formats,
         ),
     ] = "",
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Check the YAML: every problem at once, each at its line. Needs no root and no kernel."""
     report = _report_format(style)
-    session, instead = _to_check(context.obj, file)
-    data = asking.validate(session, instead)
+    workspace, instead = _to_check(context.obj, file)
+    data = asking.validate(workspace, instead)
     findings = [finding_of(item) for item in data["findings"]]
     if report is not None:
-        output.say(report(Report(str(session.config), os.getcwd(), tuple(findings))))
+        output.say(report(Report(str(workspace.config), os.getcwd(), tuple(findings))))
         raise typer.Exit(0 if data["valid"] else EXIT_INVALID)
     if not data["valid"]:
-        if form is Format.json:
+        if output_format is Format.json:
             output.say(json.dumps(data, indent=2))
             raise typer.Exit(EXIT_INVALID)
         raise InvalidIntent(findings)
@@ -117,7 +117,7 @@ def validate(
         plural(data["networks"], "network"),
         plural(data["endpoints"], "endpoint"),
     )
-    output.emit(data, f"{data['file']}: valid; {', '.join(counts)}", form)
+    output.emit(data, f"{data['file']}: valid; {', '.join(counts)}", output_format)
 
 
 def _report_format(name: str) -> Callable[[Report], str] | None:
@@ -132,14 +132,16 @@ def _report_format(name: str) -> Callable[[Report], str] | None:
     return FORMATS.get(name)
 
 
-def _to_check(session: Session, file: Path | None) -> tuple[Session, dict[Path, bytes] | None]:
+def _to_check(
+    workspace: Workspace, file: Path | None
+) -> tuple[Workspace, dict[Path, bytes] | None]:
     """Return what is to be checked: the configured YAML, another file, or for `-` standard input in
     the place of the main file.
     """
     if file == Path("-"):
-        main = session.config / MAIN_FILE if os.path.isdir(session.config) else session.config
-        return session, {main: sys.stdin.buffer.read()}
-    return (session if file is None else Session(file, session.store.folder)), None
+        main = workspace.config / MAIN_FILE if os.path.isdir(workspace.config) else workspace.config
+        return workspace, {main: sys.stdin.buffer.read()}
+    return (workspace if file is None else Workspace(file, workspace.store.folder)), None
 
 
 @app.command()
@@ -157,27 +159,29 @@ def plan(
         ),
     ] = "",
     verbose: Verbose = False,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Show what would change, a line for each network and endpoint. Nothing is changed or created.
 
     Exit code 0: in sync; 2: there are changes; 4: the YAML is invalid, and what is shown is the way
     to the last good intent.
     """
-    session: Session = context.obj
+    workspace: Workspace = context.obj
     if against:
-        _plan_against(session, against, out, verbose, form)
-    data = asking.DaemonGateway(session).plan() if asking.through_daemon() else _planned(session)
+        _plan_against(workspace, against, out, verbose, output_format)
+    data = (
+        asking.DaemonGateway(workspace).plan() if asking.through_daemon() else _planned(workspace)
+    )
     if out is not None and not data["findings"]:
         write_private(out, (json.dumps(data, indent=2) + "\n").encode())
     lines = [*intent_lines(data["conditions"]), plan_text(data, output.paint(), verbose)]
-    output.emit(data, "\n".join(lines), form)
+    output.emit(data, "\n".join(lines), output_format)
     _refuse_invalid(data)
     raise typer.Exit(EXIT_CHANGES if data["changes"] else 0)
 
 
 def _plan_against(
-    session: Session, against: str, out: Path | None, verbose: bool, form: Format
+    workspace: Workspace, against: str, out: Path | None, verbose: bool, output_format: Format
 ) -> NoReturn:
     """Show the plan from another YAML to this one, for review.
 
@@ -190,18 +194,18 @@ def _plan_against(
     # Imported here: the kernel in memory is needed by nothing else that warpctl does.
     from warpd.service.offline import planned_against
 
-    data = planned_against(session, against)
-    title = f"Not the live kernel, but a machine in memory: from {against} to {session.named}."
+    data = planned_against(workspace, against)
+    title = f"Not the live kernel, but a machine in memory: from {against} to {workspace.named}."
     lines = [*wrapped(title), "", plan_text(data, output.paint(), verbose)]
-    output.emit(data, "\n".join(lines), form)
+    output.emit(data, "\n".join(lines), output_format)
     raise typer.Exit(EXIT_CHANGES if data["changes"] else 0)
 
 
-def _planned(session: Session) -> dict[str, Any]:
-    running, daemon = ask_daemon(session)
+def _planned(workspace: Workspace) -> dict[str, Any]:
+    running, daemon = ask_daemon(workspace)
     watched = from_json(daemon["conditions"]) if daemon is not None else ()
     with live_kernel() as kernel:
-        return planned(session, kernel, running, watched)
+        return planned(workspace, kernel, running, watched)
 
 
 @app.command()
@@ -219,30 +223,30 @@ def apply(
         ),
     ] = "",
     verbose: Verbose = False,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Plan, show the plan, ask, apply, and verify.
 
     A saved plan is refused if the YAML, the allocations or the kernel have changed since.
     """
-    session: Session = context.obj
+    workspace: Workspace = context.obj
     request = ApplyRequest(
         saved=_saved(planfile) if planfile else None,
         yes=yes,
         within_s=seconds_of(confirm_within) if confirm_within else 0,
         verbose=verbose,
-        form=form,
+        output_format=output_format,
     )
     if asking.through_daemon():
-        _apply_through_daemon(asking.DaemonGateway(session), request)
+        _apply_through_daemon(asking.DaemonGateway(workspace), request)
         return
-    History(session).refuse_pending()
-    agreement = _agreed(session, request)
-    with live_kernel() as kernel, _writer(session, kernel) as obstacle:
-        read = with_rollback(session, session.read())
-        agreement.refuse_changed(session, kernel, read)
-        History(session).refuse_pending()
-        _commit_and_run(session, kernel, read, obstacle, request)
+    History(workspace).refuse_pending()
+    agreement = _agreed(workspace, request)
+    with live_kernel() as kernel, _writer(workspace, kernel) as obstacle:
+        read = with_rollback(workspace, workspace.read())
+        agreement.refuse_changed(workspace, kernel, read)
+        History(workspace).refuse_pending()
+        _commit_and_run(workspace, kernel, read, obstacle, request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,14 +256,14 @@ class ApplyRequest:
     - `saved`: the digest of a saved plan; None where there is none.
     - `yes`: whether to ask nothing.
     - `within_s`: the time to confirm, in seconds; 0 for none.
-    - `verbose`, `form`: how to show it.
+    - `verbose`, `output_format`: how to show it.
     """
 
     saved: str | None
     yes: bool
     within_s: int
     verbose: bool
-    form: Format
+    output_format: Format
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,14 +277,14 @@ class Agreement:
     digest: str | None
     risks: frozenset[str] | None
 
-    def refuse_changed(self, session: Session, kernel: LiveKernel, read: LoadedIntent) -> None:
+    def refuse_changed(self, workspace: Workspace, kernel: LiveKernel, read: LoadedIntent) -> None:
         """Refuse a plan or a risk that has come up since the operator agreed.
 
         Raises:
             Busy: there is one.
         """
         if self.digest is not None:
-            refuse_stale(kernel, session.target(read, create=False), self.digest)
+            refuse_stale(kernel, workspace.target(read, create=False), self.digest)
         self.refuse_new_risks(read)
 
     def refuse_new_risks(self, read: LoadedIntent) -> None:
@@ -294,7 +298,7 @@ class Agreement:
             raise Busy(text, code="plan-stale", hint="see it with `warpctl plan`")
 
 
-def _agreed(session: Session, request: ApplyRequest) -> Agreement:
+def _agreed(workspace: Workspace, request: ApplyRequest) -> Agreement:
     """Ask the operator, before anything is locked.
 
     Raises:
@@ -303,57 +307,57 @@ def _agreed(session: Session, request: ApplyRequest) -> Agreement:
     if request.yes:
         return Agreement(request.saved, None)
     if request.saved is not None:
-        return Agreement(request.saved, _agreed_risks(session, request.form))
-    return _agreed_plan(session, request)
+        return Agreement(request.saved, _agreed_risks(workspace, request.output_format))
+    return _agreed_plan(workspace, request)
 
 
 def _commit_and_run(
-    session: Session,
+    workspace: Workspace,
     kernel: LiveKernel,
     read: LoadedIntent,
     obstacle: WarpError | None,
     request: ApplyRequest,
 ) -> None:
     """Record the intent, start the timer of an unconfirmed apply, and apply."""
-    previous, by = _last_applied(session), _who()
-    back_to = rollback_target(session, kernel, request.within_s)
-    done = commit(History(session), read, by, kernel, lambda: previous, obstacle)
+    previous, by = _last_applied(workspace), _who()
+    back_to = rollback_target(workspace, kernel, request.within_s)
+    done = commit(History(workspace), read, by, kernel, lambda: previous, obstacle)
     found = planned_run(kernel, done.target)
     intent_before = previous.read.intent if previous is not None else None
-    data = without_steps(session, done.target, found, read, intent_before)
+    data = without_steps(workspace, done.target, found, read, intent_before)
     within_s = request.within_s
     if done.unwritten is not None:
         data["unwritten"] = unwritten_json(done.unwritten, done.waiting, within_s)
         within_s = 0
     was_shown = not request.yes and request.saved is None
-    if not was_shown and request.form is Format.text and data["changes"]:
+    if not was_shown and request.output_format is Format.text and data["changes"]:
         output.note(plan_text({**data, "steps": []}, output.paint(sys.stderr)))
-    data["confirm_until"] = await_confirmation(session, done.number, back_to, within_s, by)
+    data["confirm_until"] = await_confirmation(workspace, done.number, back_to, within_s, by)
     _run(
         kernel,
         found,
         lambda: replan(kernel, done.target, found),
         data,
-        request.form,
+        request.output_format,
         request.verbose,
     )
 
 
 def _writer(
-    session: Session, kernel: LiveKernel
+    workspace: Workspace, kernel: LiveKernel
 ) -> contextlib.AbstractContextManager[WarpError | None]:
     """Lock the state folder; make one only where nothing was ever applied.
 
     A state folder that must exist is elsewhere, perhaps not mounted, and a new one would hide it.
     """
-    make = session.store.folder.exists() or not has_devices(kernel)
-    return session.store.writer_if_possible("warpctl apply", make=make)
+    make = workspace.store.folder.exists() or not has_devices(kernel)
+    return workspace.store.writer_if_possible("warpctl apply", make=make)
 
 
-def _last_applied(session: Session) -> Applied | None:
+def _last_applied(workspace: Workspace) -> Applied | None:
     """Return what was applied before; None also where the history cannot be read."""
     with contextlib.suppress(WarpError, OSError):
-        return last_applied(session)
+        return last_applied(workspace)
     return None
 
 
@@ -365,7 +369,7 @@ def _apply_through_daemon(daemon: asking.DaemonGateway, request: ApplyRequest) -
     """Show the plan, ask, and let the daemon apply what was shown."""
     data, began = daemon.plan(), time.monotonic()
     _refuse_invalid(data)
-    if request.form is Format.text and (data["changes"] or data["risks"]):
+    if request.output_format is Format.text and (data["changes"] or data["risks"]):
         output.note(plan_text(data, output.paint(sys.stderr), request.verbose))
     body: dict[str, Any] = {"yes": True}
     agreed_digest = request.saved
@@ -377,7 +381,9 @@ def _apply_through_daemon(daemon: asking.DaemonGateway, request: ApplyRequest) -
     if request.within_s:
         body["confirm_within_s"] = request.within_s
     result = daemon.ask("POST", "/v1/apply", body)
-    output.emit(result, result_text({**data, **result}, time.monotonic() - began), request.form)
+    output.emit(
+        result, result_text({**data, **result}, time.monotonic() - began), request.output_format
+    )
     raise typer.Exit(exit_code_of(result))
 
 
@@ -388,7 +394,9 @@ def _agree_to(data: dict[str, Any], request: ApplyRequest) -> None:
         WarpError: the operator declines, or nobody can be asked.
     """
     if data["risks"] or (request.saved is None and data["changes"]):
-        require_consent("Apply?", request.form, [risk["message"] for risk in data["risks"]])
+        require_consent(
+            "Apply?", request.output_format, [risk["message"] for risk in data["risks"]]
+        )
 
 
 def _refuse_invalid(data: Mapping[str, Any]) -> None:
@@ -422,46 +430,46 @@ def _saved(path: Path) -> str:
         ) from None
 
 
-def _agreed_plan(session: Session, request: ApplyRequest) -> Agreement:
+def _agreed_plan(workspace: Workspace, request: ApplyRequest) -> Agreement:
     """Show the plan and ask about it.
 
     Raises:
         WarpError: the operator declines, or nobody can be asked.
     """
-    read = with_rollback(session, session.read())
-    target = session.target(read, create=False)
+    read = with_rollback(workspace, workspace.read())
+    target = workspace.target(read, create=False)
     with live_kernel() as kernel:
-        refuse_lost_state(session, read, kernel)
+        refuse_lost_state(workspace, read, kernel)
         found = planned_run(kernel, target)
-    data = described(session, target, found, read)
+    data = described(workspace, target, found, read)
     if data["changes"] or read.risks:
         output.note(plan_text(data, output.paint(sys.stderr), request.verbose))
-        require_consent("Apply?", request.form, [item.message for item in read.risks])
+        require_consent("Apply?", request.output_format, [item.message for item in read.risks])
     risks = frozenset(item.message for item in read.risks)
     return Agreement(digest(found.plan.steps), risks)
 
 
-def _agreed_risks(session: Session, form: Format) -> frozenset[str]:
+def _agreed_risks(workspace: Workspace, output_format: Format) -> frozenset[str]:
     """Ask about the risks of a saved plan; its steps were agreed to when it was saved.
 
     Raises:
         WarpError: the operator declines, or nobody can be asked.
     """
-    read = with_rollback(session, session.read())
+    read = with_rollback(workspace, workspace.read())
     for item in read.risks:
         output.note(f"{output.paint(sys.stderr)('risk', '31')}: {item.message}\nhint: {item.hint}")
     if read.risks:
-        require_consent("Apply nevertheless?", form, [item.message for item in read.risks])
+        require_consent("Apply nevertheless?", output_format, [item.message for item in read.risks])
     return frozenset(item.message for item in read.risks)
 
 
-def require_consent(question: str, form: Format, risks: Sequence[str] = ()) -> None:
+def require_consent(question: str, output_format: Format, risks: Sequence[str] = ()) -> None:
     """Ask the operator a question.
 
     Raises:
         WarpError: the answer is no, or there is no terminal to ask on.
     """
-    if form is Format.json or not sys.stdin.isatty():
+    if output_format is Format.json or not sys.stdin.isatty():
         text = "this asks before it changes anything, and nobody is there to answer"
         hint = f"pass --yes to go on although {risks[0]}" if risks else "pass --yes"
         raise WarpError(text, code="declined", who="operator", hint=hint)
@@ -475,51 +483,51 @@ def destroy(
     network: Annotated[str | None, typer.Option("--network", help="only this network")] = None,
     yes: Yes = False,
     verbose: Verbose = False,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Remove everything that warpd has made from the kernel, and nothing else.
 
     Allocations and keys stay. No state folder is needed.
     """
-    session: Session = context.obj
+    workspace: Workspace = context.obj
     require_root("destroy")
-    _refuse_beside_daemon(session)
-    with live_kernel() as kernel, session.store.writer_if_possible("warpctl destroy") as obstacle:
+    _refuse_beside_daemon(workspace)
+    with live_kernel() as kernel, workspace.store.writer_if_possible("warpctl destroy") as obstacle:
         if obstacle is not None:  # a removal needs no disk
             output.note(f"warning: the state folder takes no writes: {obstacle}")
-        group = _group_named(session, kernel, network) if network else None
+        group = _group_named(workspace, kernel, network) if network else None
         found = removal(kernel, group)
-        data = _destruction(session, found)
-        if data["changes"] and form is Format.text:
+        data = _destruction(workspace, found)
+        if data["changes"] and output_format is Format.text:
             shown = {**data, **plan_json(found.plan, (), data["overview"])}
             output.note(plan_text(shown, output.paint(sys.stderr), verbose))
         if not yes and data["changes"]:
-            require_consent("Remove all this?", form)
+            require_consent("Remove all this?", output_format)
         with contextlib.suppress(WarpError):
-            History(session).clear_pending()  # nothing is left that a timer should undo
-        _run(kernel, found, lambda: removal(kernel, group), data, form, verbose)
+            History(workspace).clear_pending()  # nothing is left that a timer should undo
+        _run(kernel, found, lambda: removal(kernel, group), data, output_format, verbose)
 
 
-def _refuse_beside_daemon(session: Session) -> None:
+def _refuse_beside_daemon(workspace: Workspace) -> None:
     """Refuse to remove what a running daemon would make again at once.
 
     Raises:
         Busy: a daemon keeps this gateway.
     """
-    if client.answers() or session.store.has_daemon():
+    if client.answers() or workspace.store.has_daemon():
         text = "warpd is running: it would make again within seconds what is removed"
         hint = "`systemctl stop warpd` first; `enabled: false` in the YAML removes one network"
         raise Busy(text, code="daemon-running", hint=hint)
 
 
-def _destruction(session: Session, found: PlannedRun) -> dict[str, Any]:
+def _destruction(workspace: Workspace, found: PlannedRun) -> dict[str, Any]:
     """Return the headline of a plan that removes everything.
 
     The names of endpoints come from the state folder, if it can be read.
     """
     allocations = Allocations()
     with contextlib.suppress(WarpError, OSError):
-        allocations = session.store.read_allocations()
+        allocations = workspace.store.read_allocations()
     seen = overview(
         found.plan,
         Side(None, allocations),
@@ -534,7 +542,7 @@ def _destruction(session: Session, found: PlannedRun) -> dict[str, Any]:
     }
 
 
-def _group_named(session: Session, kernel: LiveKernel, name: str) -> str:
+def _group_named(workspace: Workspace, kernel: LiveKernel, name: str) -> str:
     """Return the group of a network's objects, by the kernel's aliases or else the allocations.
 
     Raises:
@@ -543,7 +551,7 @@ def _group_named(session: Session, kernel: LiveKernel, name: str) -> str:
     for group, known in removal(kernel).plan.networks.items():
         if known == name:
             return group
-    allocations = session.store.read_allocations().networks
+    allocations = workspace.store.read_allocations().networks
     if name in allocations:
         return naming.namespace(allocations[name].vcid)
     raise WarpError(
@@ -559,18 +567,18 @@ def _run(
     found: PlannedRun,
     replan: Callable[[], PlannedRun],
     data: dict[str, Any],
-    form: Format,
+    output_format: Format,
     verbose: bool = False,
 ) -> None:
     """Apply a plan, obey signals of the operator meanwhile, and show the outcome."""
     began = time.monotonic()
     progress = _Progress(
-        found.plan.steps, verbose, form is Format.text and output.colour(sys.stderr)
+        found.plan.steps, verbose, output_format is Format.text and output.colour(sys.stderr)
     )
     with signals() as stop:
         outcome = converge(kernel, replan, found, progress, stop)
     result = outcome_json(outcome, data)
-    output.emit(result, result_text({**data, **result}, time.monotonic() - began), form)
+    output.emit(result, result_text({**data, **result}, time.monotonic() - began), output_format)
     raise typer.Exit(exit_code_of(result))
 
 

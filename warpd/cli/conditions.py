@@ -24,7 +24,7 @@ from warpd.service.conditions import (
 )
 from warpd.service.health import DAMAGED, facts_on_disk
 from warpd.service.views.render import Paint, noted
-from warpd.service.workspace import LoadedIntent, Session
+from warpd.service.workspace import LoadedIntent, Workspace
 
 SILENT: Final = Condition(
     "daemon-silent",
@@ -58,7 +58,7 @@ NOT_IN_SYNC: Final = NO_PLAN | {EDIT_UNWRITTEN}
 COLOURS: Final[Mapping[str, str]] = {"error": "31", "warning": "33"}
 
 
-def conditions_now(session: Session) -> list[dict[str, Any]]:
+def conditions_now(workspace: Workspace) -> list[dict[str, Any]]:
     """What is wrong, or waits: as the daemon tells it; without one, as the files show it.
 
     For commands that show something else than a look at the kernel.
@@ -67,25 +67,25 @@ def conditions_now(session: Session) -> list[dict[str, Any]]:
         WarpError: this user has to ask the daemon, and nobody answers.
     """
     if asking.through_daemon():
-        return asking.DaemonGateway(session).conditions()
-    running, daemon, watched = watch_daemon(session)
+        return asking.DaemonGateway(workspace).conditions()
+    running, daemon, watched = watch_daemon(workspace)
     if daemon is not None:
         return list(daemon["conditions"])
     now: LoadedIntent | None = None
     findings: tuple[Finding, ...] = ()
     with contextlib.suppress(WarpError, OSError):  # files that are not there are no news here
-        now, findings = read_now(session)
-    facts = facts_on_disk(session, now, findings, None, running)
+        now, findings = read_now(workspace)
+    facts = facts_on_disk(workspace, now, findings, None, running)
     return [item.as_json() for item in merged(watched, conditions(facts))]
 
 
-def read_now(session: Session) -> tuple[LoadedIntent | None, tuple[Finding, ...]]:
+def read_now(workspace: Workspace) -> tuple[LoadedIntent | None, tuple[Finding, ...]]:
     """The YAML as it is now; None, and why, when it is invalid.
 
     None, without a finding, also while the allocations are damaged.
     """
     try:
-        return session.read(), ()
+        return workspace.read(), ()
     except InvalidIntent as failure:
         return None, failure.findings
     except WarpError as failure:
@@ -94,14 +94,14 @@ def read_now(session: Session) -> tuple[LoadedIntent | None, tuple[Finding, ...]
         return None, ()
 
 
-def ask_daemon(session: Session) -> tuple[bool, Mapping[str, Any] | None]:
+def ask_daemon(workspace: Workspace) -> tuple[bool, Mapping[str, Any] | None]:
     """Whether a daemon keeps this gateway, and what it tells of itself."""
-    running, daemon, _ = watch_daemon(session)
+    running, daemon, _ = watch_daemon(workspace)
     return running, daemon
 
 
 def watch_daemon(
-    session: Session,
+    workspace: Workspace,
 ) -> tuple[bool, Mapping[str, Any] | None, tuple[Condition, ...]]:
     """As `ask_daemon`, and the conditions that it tells; of a silent one, that it is silent."""
     watched: tuple[Condition, ...] = ()
@@ -109,13 +109,13 @@ def watch_daemon(
         daemon: Mapping[str, Any] = client.ask("GET", "/v1/daemon")
         if (
             "conditions" in daemon
-            and Path(daemon["state_dir"]).absolute() == session.store.folder.absolute()
+            and Path(daemon["state_dir"]).absolute() == workspace.store.folder.absolute()
         ):
             return True, daemon, from_json(daemon["conditions"])
     except WarpError as failure:
         if isinstance(failure.__cause__, TimeoutError):
             watched = (SILENT,)
-    return session.store.has_daemon(), None, watched
+    return workspace.store.has_daemon(), None, watched
 
 
 def first_lines(rows: Rows, paint: Paint) -> list[str]:

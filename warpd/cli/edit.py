@@ -24,7 +24,7 @@ from warpd.service import edits
 from warpd.service.edits import Draft, Edit, YamlFiles
 from warpd.service.views.render import VERSION, finding_json
 from warpd.service.views.words import plural
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 from warpd.store.atomic_file import translate_oserror
 
 CSV_MAX = 64 * 2**20  # bytes; the same as for a YAML file
@@ -65,10 +65,10 @@ def network_add(
         Path | None, typer.Option("--file", help="the file to write to, as networks.d/corp.yaml")
     ] = None,
     dry_run: Dry = False,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Add a network to the YAML."""
-    session: Session = context.obj
+    workspace: Workspace = context.obj
     values = {
         "type": kind,
         "description": description,
@@ -87,7 +87,15 @@ def network_add(
     }
     edit = Edit("add_network", name, fields=values, file=file)
     following = (f"warpctl endpoint add {name} NAME --type mobile", "warpctl apply")
-    finish(session, edits.opened(session), edit, f"added {edit.subject}", following, dry_run, form)
+    finish(
+        workspace,
+        edits.opened(workspace),
+        edit,
+        f"added {edit.subject}",
+        following,
+        dry_run,
+        output_format,
+    )
 
 
 @network_app.command("remove")
@@ -95,13 +103,15 @@ def network_remove(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME")],
     dry_run: Dry = False,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Remove a network and its endpoints from the YAML. `enabled: false` keeps its allocations."""
-    session: Session = context.obj
+    workspace: Workspace = context.obj
     edit = Edit("remove_network", name)
     done = f"removed {edit.subject}"
-    finish(session, edits.opened(session), edit, done, ("warpctl apply",), dry_run, form)
+    finish(
+        workspace, edits.opened(workspace), edit, done, ("warpctl apply",), dry_run, output_format
+    )
 
 
 @endpoint_app.command("add")
@@ -123,13 +133,13 @@ def endpoint_add(
         Path | None, typer.Option("--from-csv", help="many: columns as the YAML's fields, and name")
     ] = None,
     dry_run: Dry = False,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Add an endpoint to a network, or many from a CSV file: all of them or none."""
-    session: Session = context.obj
+    workspace: Workspace = context.obj
     if name is None and "/" in network:
         network, _, name = network.partition("/")
-    files = edits.opened(session)
+    files = edits.opened(workspace)
     there = edits.endpoints_of(files, network)
     if from_csv is not None:
         if name is not None:
@@ -139,7 +149,9 @@ def endpoint_add(
                 who="operator",
                 hint="leave one of them out",
             )
-        _add_many(session, files, network, _read_csv(from_csv, there, kind), dry_run, form)
+        _add_many(
+            workspace, files, network, _read_csv(from_csv, there, kind), dry_run, output_format
+        )
         return
     if name is None or kind is None:
         hint = "warpctl endpoint add NETWORK NAME --type mobile (or cpe, gateway)"
@@ -160,35 +172,49 @@ def endpoint_add(
     }
     edit = Edit("add_endpoint", network, name, values)
     following = ("warpctl apply", f"warpctl endpoint config {edit.name}")
-    finish(session, files, edit, f"added endpoint {edit.name}", following, dry_run, form)
+    finish(workspace, files, edit, f"added endpoint {edit.name}", following, dry_run, output_format)
 
 
 @endpoint_app.command("remove")
 def endpoint_remove(
-    context: typer.Context, name: EndpointName, dry_run: Dry = False, form: Output = Format.text
+    context: typer.Context,
+    name: EndpointName,
+    dry_run: Dry = False,
+    output_format: Output = Format.text,
 ) -> None:
     """Remove an endpoint from the YAML; `apply` then cuts it off.
 
     `enabled: false` keeps its allocations.
     """
-    session: Session = context.obj
-    files = edits.opened(session)
+    workspace: Workspace = context.obj
+    files = edits.opened(workspace)
     edit = Edit("remove_endpoint", *endpoint_named(name))
-    finish(session, files, edit, f"removed endpoint {name}", ("warpctl apply",), dry_run, form)
+    finish(
+        workspace,
+        files,
+        edit,
+        f"removed endpoint {name}",
+        ("warpctl apply",),
+        dry_run,
+        output_format,
+    )
 
 
 @endpoint_app.command("rotate")
 def endpoint_rotate(
-    context: typer.Context, name: EndpointName, dry_run: Dry = False, form: Output = Format.text
+    context: typer.Context,
+    name: EndpointName,
+    dry_run: Dry = False,
+    output_format: Output = Format.text,
 ) -> None:
     """Raise an endpoint's `rotation` by one: after `apply` its old keys are refused and it needs
     its config again.
     """
-    session: Session = context.obj
-    files = edits.opened(session)
+    workspace: Workspace = context.obj
+    files = edits.opened(workspace)
     edit = Edit("rotate_endpoint", *endpoint_named(name))
     following = ("warpctl apply", f"warpctl endpoint config {name}")
-    finish(session, files, edit, f"rotated the keys of {name}", following, dry_run, form)
+    finish(workspace, files, edit, f"rotated the keys of {name}", following, dry_run, output_format)
 
 
 def endpoint_named(text: str) -> tuple[str, str]:
@@ -209,55 +235,55 @@ def endpoint_named(text: str) -> tuple[str, str]:
 
 
 def finish(
-    session: Session,
+    workspace: Workspace,
     files: YamlFiles,
     edit: Edit,
     done: str,
     following: Sequence[str],
     dry_run: bool,
-    form: Format,
+    output_format: Format,
 ) -> None:
     """Check the whole intent together with an edit, then write it, or only show it.
 
     Args:
-        session: the gateway.
+        workspace: the gateway.
         files: its YAML.
         edit: what is asked for.
         done: what it does, for the message.
         following: the commands that should follow.
         dry_run: write nothing.
-        form: of the output.
+        output_format: of the output.
 
     Raises:
         InvalidIntent: the YAML is invalid. InvalidEdit: it would be.
         WarpError: there is nothing to edit that way; or the file could not be written, or was
             changed meanwhile.
     """
-    drafts, warnings = _valid(session, _only_draft(edits.edited(files, edit)))
+    drafts, warnings = _valid(workspace, _only_draft(edits.edited(files, edit)))
     if not dry_run:
         for draft in drafts:
             warnings += edits.write(draft)
-    _report(drafts, warnings, done, following, dry_run, form)
+    _report(drafts, warnings, done, following, dry_run, output_format)
 
 
-def _valid(session: Session, draft: Draft) -> tuple[list[Draft], tuple[Finding, ...]]:
+def _valid(workspace: Workspace, draft: Draft) -> tuple[list[Draft], tuple[Finding, ...]]:
     """Return a draft with what has to be written with it, and the warnings of the whole intent.
 
     Raises:
         InvalidIntent: the YAML is invalid. InvalidEdit: it would be.
     """
-    known = asking.readable_allocations(session)
+    known = asking.readable_allocations(workspace)
     try:
-        return [draft], edits.checked(session, draft, known)
+        return [draft], edits.checked(workspace, draft, known)
     except InvalidIntent as failure:
-        lock = edits.with_lock(session, draft, failure, known)
+        lock = edits.with_lock(workspace, draft, failure, known)
         if lock is not None:
             return [draft, lock], ()
         output.note(
             "nothing was written: with this change the YAML is not valid (places are those of the"
             " changed file)"
         )
-        raise edits.refusal(session, failure, known) from None
+        raise edits.refusal(workspace, failure, known) from None
 
 
 def _only_draft(files: YamlFiles) -> Draft:
@@ -272,7 +298,7 @@ def _report(
     done: str,
     following: Sequence[str],
     dry_run: bool,
-    form: Format,
+    output_format: Format,
 ) -> None:
     for warning in warnings:
         output.note(render_finding(warning))
@@ -292,7 +318,7 @@ def _report(
     )
     lines = [f"{file}: {done}", *(f"{lock}: has the new values; commit it too" for lock in locks)]
     text = difference.rstrip("\n") if dry_run else "\n".join([*lines, steps])
-    output.emit(data, text, form)
+    output.emit(data, text, output_format)
 
 
 # -- many at once
@@ -307,22 +333,22 @@ def _read_csv(path: Path, there: Mapping[str, Any], kind: str | None) -> Endpoin
 
 
 def _add_many(
-    session: Session,
+    workspace: Workspace,
     files: YamlFiles,
     network: str,
     rows: EndpointTable,
     dry_run: bool,
-    form: Format,
+    output_format: Format,
 ) -> None:
     """Add all rows or none."""
     draft = None
     if rows.endpoints:
         draft = _only_draft(edits.add_endpoints(files, network, rows.endpoints))
-    known = asking.readable_allocations(session)
-    findings = edits.findings_of_rows(session, rows, network, draft, known)
+    known = asking.readable_allocations(workspace)
+    findings = edits.findings_of_rows(workspace, rows, network, draft, known)
     if draft is None or rows.findings or any(item.is_error for item in findings):
         output.note("nothing was written: every line must be right")
-        raise edits.refusal(session, InvalidIntent(edits.in_order_of_lines(findings)), known)
+        raise edits.refusal(workspace, InvalidIntent(edits.in_order_of_lines(findings)), known)
     following = (
         "warpctl apply",
         f"warpctl endpoint config {network}/{next(iter(rows.endpoints))}, and so on",
@@ -330,4 +356,4 @@ def _add_many(
     done = f"added {plural(len(rows.endpoints), 'endpoint')} to network {network}"
     if not dry_run:
         findings += edits.write(draft)
-    _report([draft], findings, done, following, dry_run, form)
+    _report([draft], findings, done, following, dry_run, output_format)

@@ -19,7 +19,7 @@ from warpd.cli.conditions import conditions_now, intent_lines
 from warpd.cli.output import Format
 from warpd.errors import WarpError
 from warpd.service import client
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 from warpd.store import event_log
 
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -79,7 +79,7 @@ def events(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="every change in a line of its own")
     ] = False,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Show what the daemon did and observed: changes, repairs, refusals, problems.
 
@@ -88,7 +88,7 @@ def events(
     begin = moment(since, datetime.now(UTC)) if since else None
     wanted = Filter(network, tuple(kind or ()), repairs, begin)
     found = filter(wanted.takes, _source(context.obj, follow))
-    if form is Format.json:
+    if output_format is Format.json:
         _say_all(json.dumps(event) for event in found)
         return
     lines = (event_text(event) for event in found) if follow or verbose else texts(found)
@@ -102,7 +102,7 @@ def _say_all(lines: Iterable[str]) -> None:
             return  # the reader has gone
 
 
-def _source(session: Session, follow: bool) -> Iterable[Event]:
+def _source(workspace: Workspace, follow: bool) -> Iterable[Event]:
     """Return the daemon's events; where none runs and this is root, those on the disk.
 
     Raises:
@@ -115,7 +115,7 @@ def _source(session: Session, follow: bool) -> Iterable[Event]:
         if failure.code != "no-daemon" or follow or asking.through_daemon():
             raise
         output.note("warpd is not running; these are the events on the disk")
-        return event_log.read(session.store.folder)
+        return event_log.read(workspace.store.folder)
     return _chained(first, rows)
 
 

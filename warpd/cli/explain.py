@@ -16,7 +16,7 @@ from warpd.cli.output import Format
 from warpd.service.explain import Protocol
 from warpd.service.queries import ExplainRequest, explained
 from warpd.service.views.render import warning_text, wrapped
-from warpd.service.workspace import Session, live_kernel
+from warpd.service.workspace import Workspace, live_kernel
 
 
 @app.command("explain")
@@ -35,7 +35,7 @@ def explain_(
     port: Annotated[
         int | None, typer.Option("--port", min=1, max=65535, help="of the target; 443 if left out")
     ] = None,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Show whether a packet of this endpoint would pass: which AllowedIPs, route or rule decides.
 
@@ -50,17 +50,19 @@ def explain_(
         else _explained(context.obj, request)
     )
     output.emit(
-        data, "\n".join([*first_lines(data["conditions"], output.paint()), _text(data)]), form
+        data,
+        "\n".join([*first_lines(data["conditions"], output.paint()), _text(data)]),
+        output_format,
     )
 
 
-def _asked(session: Session, request: ExplainRequest) -> dict[str, Any]:
-    daemon = asking.DaemonGateway(session)
+def _asked(workspace: Workspace, request: ExplainRequest) -> dict[str, Any]:
+    daemon = asking.DaemonGateway(workspace)
     return {**daemon.explain(request), "conditions": daemon.conditions()}
 
 
-def _explained(session: Session, request: ExplainRequest) -> dict[str, Any]:
-    seen = load_and_observe(session)
+def _explained(workspace: Workspace, request: ExplainRequest) -> dict[str, Any]:
+    seen = load_and_observe(workspace)
     with live_kernel() as kernel:
         return {**explained(kernel, seen.target, seen.found, request), "conditions": seen.rows()}
 
@@ -73,13 +75,13 @@ def _text(data: Mapping[str, Any]) -> str:
     about = data["session"]["text"]
     lines = wrapped(f"session: {about}", "    ") if about else []
     for stage in data["path"]:
-        mark = "  " if stage["goes_on"] else "* "
+        mark = "  " if stage["passes"] else "* "
         lines += wrapped(f"{mark}{stage['where']}: {stage['what']}", "    ")
     lines += [warning_text(warning, paint) for warning in data["warnings"]]
     if not data["in_sync"]:
         lines += wrapped(
             "the kernel is not as the YAML says: this is the way as it is now (`warpctl plan`)"
         )
-    for text in data["not_seen"]:
+    for text in data["not_observable"]:
         lines += wrapped(f"not seen from here: {text}", "    ")
     return "\n".join([*lines, "passes" if data["passes"] else "does not pass"])

@@ -36,7 +36,7 @@ from warpd.service.exports import ExportedConfig, ExportRequest, export, refuse
 from warpd.service.queries import known_endpoint, split_name
 from warpd.service.views.render import VERSION
 from warpd.service.views.words import plural
-from warpd.service.workspace import LoadedIntent, Session, live_kernel
+from warpd.service.workspace import LoadedIntent, Workspace, live_kernel
 from warpd.store.private_file import write_private
 
 NOTHING = (0, 0)  # the value of --diff that stands for no --diff
@@ -87,32 +87,32 @@ def config(
             show_default=False,
         ),
     ] = NOTHING,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Print what a device needs to connect.
 
     It contains the endpoint's private key: treat it as a password.
     """
-    session: Session = context.obj
+    workspace: Workspace = context.obj
     pattern = _pattern(name, every)
     if history:
-        _history(session, *_on_record(session, name or ""), form)
+        _history(workspace, *_on_record(workspace, name or ""), output_format)
         return
     if diff != NOTHING:
-        _diff(session, *_on_record(session, name or ""), diff, form)
+        _diff(workspace, *_on_record(workspace, name or ""), diff, output_format)
         return
-    read = session.read()
-    target = session.target(read, create=False)
+    read = workspace.read()
+    target = workspace.target(read, create=False)
     if pattern is not None:
-        _many(session, read, matching(target, pattern), Bulk(style, lan_port, out), form)
+        _many(workspace, read, matching(target, pattern), Bulk(style, lan_port, out), output_format)
         return
     network, endpoint = split_name(target, name or "")
     drawn = qr_ or qr_file is not None
     request = ExportRequest(network, endpoint, style, lan_port, drawn)
-    _one(session, read, request, Destination(out, qr_, qr_file))
+    _one(workspace, read, request, Destination(out, qr_, qr_file))
 
 
-def _on_record(session: Session, text: str) -> tuple[Name, Name]:
+def _on_record(workspace: Workspace, text: str) -> tuple[Name, Name]:
     """Return an endpoint's name, and the name under which its versions are kept.
 
     Only the state folder is needed: neither a valid YAML nor the master secret. A valid YAML tells
@@ -122,9 +122,9 @@ def _on_record(session: Session, text: str) -> tuple[Name, Name]:
         WarpError: there is no such endpoint, or the state folder cannot be read.
     """
     try:
-        allocations = session.read().allocations
+        allocations = workspace.read().allocations
     except InvalidIntent:
-        allocations = session.store.read_allocations()
+        allocations = workspace.store.read_allocations()
     names = {name: tuple(network.endpoints) for name, network in allocations.networks.items()}
     network, endpoint = known_endpoint(names, text)
     return (network, endpoint), first_names(allocations, network, endpoint)
@@ -157,12 +157,12 @@ class Destination:
     image: Path | None
 
 
-def _one(session: Session, read: LoadedIntent, request: ExportRequest, to: Destination) -> None:
+def _one(workspace: Workspace, read: LoadedIntent, request: ExportRequest, to: Destination) -> None:
     """Export one config."""
     if to.terminal:
         _refuse_charset()
     refuse(request, to.out)
-    made = _make(session, read, request)
+    made = _make(workspace, read, request)
     config, text = made.config, made.text
     if to.image is not None:
         write_private(to.image, qr.image(config, text, to.image.suffix))
@@ -221,7 +221,11 @@ def matching(target: Target, pattern: str) -> list[tuple[str, str]]:
 
 
 def _many(
-    session: Session, read: LoadedIntent, wanted: list[tuple[str, str]], bulk: Bulk, form: Format
+    workspace: Workspace,
+    read: LoadedIntent,
+    wanted: list[tuple[str, str]],
+    bulk: Bulk,
+    output_format: Format,
 ) -> None:
     """Write one file for each config, in a folder or a zip archive; all of them or none."""
     out = bulk.out
@@ -233,7 +237,7 @@ def _many(
         for network, endpoint in wanted
     ]
     refuse(requests[0], None)
-    files = dict(_files(session, read, requests))
+    files = dict(_files(workspace, read, requests))
     if out.suffix == ".zip":
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -243,18 +247,18 @@ def _many(
     else:
         _into_folder(out, files)
     data = {"version": VERSION, "out": str(out), "files": sorted(files)}
-    output.emit(data, f"{out}: {plural(len(wanted), 'config')}", form)
+    output.emit(data, f"{out}: {plural(len(wanted), 'config')}", output_format)
 
 
 def _files(
-    session: Session, read: LoadedIntent, requests: list[ExportRequest]
+    workspace: Workspace, read: LoadedIntent, requests: list[ExportRequest]
 ) -> Iterator[tuple[str, str]]:
     """Yield relative path and text of each file; each config is recorded as exported."""
-    host = _host(session, read)
-    with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
-        target = session.commit(read)
+    host = _host(workspace, read)
+    with workspace.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
+        target = workspace.commit(read)
         for request in requests:
-            text = _export(session, target, host, request).text
+            text = _export(workspace, target, host, request).text
             where = f"{request.network}/{request.endpoint}"
             if FORMATS[request.style].in_files:
                 for name, body in split(text).items():
@@ -270,19 +274,21 @@ def _into_folder(out: Path, files: Mapping[str, str]) -> None:
         write_private(file, body.encode())
 
 
-def _make(session: Session, read: LoadedIntent, request: ExportRequest) -> ExportedConfig:
+def _make(workspace: Workspace, read: LoadedIntent, request: ExportRequest) -> ExportedConfig:
     """Make a config and its text, and record that this user has exported it."""
-    host = _host(session, read)
-    with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
-        return _export(session, session.commit(read), host, request)
+    host = _host(workspace, read)
+    with workspace.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
+        return _export(workspace, workspace.commit(read), host, request)
 
 
-def _export(session: Session, target: Target, host: Host, request: ExportRequest) -> ExportedConfig:
+def _export(
+    workspace: Workspace, target: Target, host: Host, request: ExportRequest
+) -> ExportedConfig:
     """Export inside the store's writer, and tell the system's log of it.
 
     What root can alter in the state folder is not altered in a journal that is kept elsewhere.
     """
-    made = export(session.store, target, host, request, user())
+    made = export(workspace.store, target, host, request, user())
     about = f"network={request.network} endpoint={request.endpoint} by={user()} chain={made.chain}"
     syslog.openlog("warpctl", 0, syslog.LOG_AUTHPRIV)
     syslog.syslog(syslog.LOG_INFO, f"client config exported {about}")
@@ -306,7 +312,7 @@ def _login() -> str:
         return str(os.getuid())
 
 
-def _host(session: Session, read: LoadedIntent) -> Host:
+def _host(workspace: Workspace, read: LoadedIntent) -> Host:
     """Read the host; where that is impossible, return the defaults.
 
     Raises:
@@ -318,7 +324,7 @@ def _host(session: Session, read: LoadedIntent) -> Host:
     try:
         with live_kernel() as kernel:
             host = kernel.dump(ROOT, read.intent.gateway.uplink).host or Host()
-            lost = _lost_state(session, read, kernel)
+            lost = _lost_state(workspace, read, kernel)
     except (WarpError, DumpError, OSError) as failure:
         if read.intent.gateway.public_endpoint == "auto":
             raise
@@ -332,9 +338,9 @@ def _host(session: Session, read: LoadedIntent) -> Host:
     return host
 
 
-def _lost_state(session: Session, read: LoadedIntent, kernel: Kernel) -> WarpError | None:
+def _lost_state(workspace: Workspace, read: LoadedIntent, kernel: Kernel) -> WarpError | None:
     try:
-        refuse_lost_state(session, read, kernel)
+        refuse_lost_state(workspace, read, kernel)
     except WarpError as failure:
         return failure
     return None
@@ -349,13 +355,17 @@ def _write(out: Path, text: str) -> None:
         output.note(f"{out / name}")
 
 
-def _history(session: Session, name: tuple[str, str], known: tuple[str, str], form: Format) -> None:
-    rows = session.store.history(*known)
+def _history(
+    workspace: Workspace, name: tuple[str, str], known: tuple[str, str], output_format: Format
+) -> None:
+    rows = workspace.store.history(*known)
     cells: list[tuple[str, ...]] = []
     for row in rows:
         cells += _lines(row)
     data = {"version": VERSION, "network": name[0], "name": name[1], "configs": rows}
-    output.emit(data, output.table(cells, ("VERSION", "DATE", "EXPORTED", "BY", "AS")), form)
+    output.emit(
+        data, output.table(cells, ("VERSION", "DATE", "EXPORTED", "BY", "AS")), output_format
+    )
 
 
 def _lines(row: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -368,13 +378,13 @@ def _lines(row: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _diff(
-    session: Session,
+    workspace: Workspace,
     name: tuple[str, str],
     known: tuple[str, str],
     pair: tuple[int, int],
-    form: Format,
+    output_format: Format,
 ) -> None:
-    old, new = (session.store.masked(*known, version) for version in pair)
+    old, new = (workspace.store.masked(*known, version) for version in pair)
     changes = [
         {"field": field, "old": old.get(field), "new": new.get(field)}
         for field in sorted({*old, *new})
@@ -384,7 +394,7 @@ def _diff(
     for change in changes:
         lines += _change(change)
     head = {"version": VERSION, "network": name[0], "name": name[1], "from": pair[0], "to": pair[1]}
-    output.emit({**head, "changes": changes}, "\n".join(lines) or "no difference", form)
+    output.emit({**head, "changes": changes}, "\n".join(lines) or "no difference", output_format)
 
 
 def _change(change: Mapping[str, Any]) -> Iterator[str]:

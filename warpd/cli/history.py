@@ -31,7 +31,7 @@ from warpd.service.views.render import (
     step_text,
 )
 from warpd.service.views.report import history_json, undone_json
-from warpd.service.workspace import Session, live_kernel, require_root
+from warpd.service.workspace import Workspace, live_kernel, require_root
 
 MINUTE_S: Final = 60
 HOUR_S: Final = 3600
@@ -39,15 +39,15 @@ DAY_H: Final = 24
 
 
 @app.command()
-def confirm(context: typer.Context, form: Output = Format.text) -> None:
+def confirm(context: typer.Context, output_format: Output = Format.text) -> None:
     """Keep what was applied with --confirm-within."""
-    session: Session = context.obj
+    workspace: Workspace = context.obj
     if asking.through_daemon():
-        data = asking.DaemonGateway(session).ask("POST", "/v1/confirm")
+        data = asking.DaemonGateway(workspace).ask("POST", "/v1/confirm")
     else:
-        with session.store.writer(command="warpctl confirm", patience_s=LOCK_PATIENCE_S):
-            data = {"version": VERSION, "confirmed": History(session).confirm()}
-    output.emit(data, f"Kept: number {data['confirmed']} of the history.", form)
+        with workspace.store.writer(command="warpctl confirm", patience_s=LOCK_PATIENCE_S):
+            data = {"version": VERSION, "confirmed": History(workspace).confirm()}
+    output.emit(data, f"Kept: number {data['confirmed']} of the history.", output_format)
 
 
 @app.command()
@@ -63,43 +63,45 @@ def rollback(
     yes: Yes = False,
     verbose: Verbose = False,
     expired: Annotated[bool, typer.Option("--expired", hidden=True)] = False,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Undo the apply that waits to be confirmed, or go back to an earlier intent.
 
     The YAML on disk stays as it is, unless --files puts the earlier one back; after an apply that
     nobody confirmed was undone, --files alone does that.
     """
-    session: Session = context.obj
+    workspace: Workspace = context.obj
     if expired:
-        _undo_when_due(session)
+        _undo_when_due(workspace)
     # The number is checked before the operator is asked.
     number = to
     if not asking.through_daemon():
-        number = (number_with_files if files else rollback_number)(session, to)
-    if number and form is Format.text:
-        output.note(_rollback_text(_entry(session, number), output.paint(sys.stderr)))
+        number = (number_with_files if files else rollback_number)(workspace, to)
+    if number and output_format is Format.text:
+        output.note(_rollback_text(_entry(workspace, number), output.paint(sys.stderr)))
     if to is not None and not yes:
-        require_consent("Go back?", form)
-    data = _rolled_back(session, to, files, verbose)
-    output.emit(data, _undone_text(data), form)
+        require_consent("Go back?", output_format)
+    data = _rolled_back(workspace, to, files, verbose)
+    output.emit(data, _undone_text(data), output_format)
     raise typer.Exit(_exit_code(data))
 
 
-def _undo_when_due(session: Session) -> NoReturn:
+def _undo_when_due(workspace: Workspace) -> NoReturn:
     """Run as the timer of an apply that is not confirmed."""
     from warpd.kernel.linux.live_kernel import LiveKernel
 
     require_root("rollback --expired")
-    raise typer.Exit(0 if undo_when_due(session, LiveKernel) else EXIT_FAILED)
+    raise typer.Exit(0 if undo_when_due(workspace, LiveKernel) else EXIT_FAILED)
 
 
-def _rolled_back(session: Session, to: int | None, files: bool, verbose: bool) -> dict[str, Any]:
+def _rolled_back(
+    workspace: Workspace, to: int | None, files: bool, verbose: bool
+) -> dict[str, Any]:
     """Roll back, or ask the daemon for it."""
     if asking.through_daemon():
         asked = {"to": to, "files": files or None}
-        return asking.DaemonGateway(session).ask("POST", "/v1/rollback", given(asked))
-    return _undone(session, to, files, verbose)
+        return asking.DaemonGateway(workspace).ask("POST", "/v1/rollback", given(asked))
+    return _undone(workspace, to, files, verbose)
 
 
 def _exit_code(data: Mapping[str, Any]) -> int:
@@ -108,14 +110,14 @@ def _exit_code(data: Mapping[str, Any]) -> int:
     return EXIT_PARTIAL if data["done"] or data.get("unwritten") else EXIT_FAILED
 
 
-def _entry(session: Session, number: int) -> dict[str, Any]:
+def _entry(workspace: Workspace, number: int) -> dict[str, Any]:
     """Return an entry of the history; if the kernel can be read, with what a rollback would do."""
     if asking.through_daemon():
-        return asking.DaemonGateway(session).entry(number)
+        return asking.DaemonGateway(workspace).entry(number)
     if not bindings.are_here():
-        return applied_before(session, number)
+        return applied_before(workspace, number)
     with live_kernel() as kernel:
-        return applied_before(session, number, kernel)
+        return applied_before(workspace, number, kernel)
 
 
 def _rollback_text(entry: Mapping[str, Any], paint: Paint) -> str:
@@ -131,7 +133,7 @@ def _rollback_text(entry: Mapping[str, Any], paint: Paint) -> str:
     return "\n".join([*lines, *(rows or [entry["diff"] or "(nothing changes)"])])
 
 
-def _undone(session: Session, to: int | None, files: bool, verbose: bool) -> dict[str, Any]:
+def _undone(workspace: Workspace, to: int | None, files: bool, verbose: bool) -> dict[str, Any]:
     paint = output.paint(sys.stderr)
 
     def progress(step: Step) -> None:
@@ -139,13 +141,13 @@ def _undone(session: Session, to: int | None, files: bool, verbose: bool) -> dic
             output.note(step_text(step_json(step, 0), paint))
 
     with (
-        session.store.writer_if_possible("warpctl rollback", LOCK_PATIENCE_S, make=False),
+        workspace.store.writer_if_possible("warpctl rollback", LOCK_PATIENCE_S, make=False),
         live_kernel() as kernel,
         signals(),
     ):
         if files:
-            return undone_with_files(session, kernel, to, progress)
-        undone, number = undo(session, kernel, to, progress)
+            return undone_with_files(workspace, kernel, to, progress)
+        undone, number = undo(workspace, kernel, to, progress)
     return undone_json(undone.outcome, number, undone.unwritten)
 
 
@@ -192,28 +194,28 @@ def history(
             autocompletion=numbers,
         ),
     ] = None,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Show what was applied, when and by whom; the last fifty entries."""
-    session: Session = context.obj
-    conditions = conditions_now(session)
+    workspace: Workspace = context.obj
+    conditions = conditions_now(workspace)
     if show is not None:
-        data = {**_entry(session, show), "conditions": conditions}
+        data = {**_entry(workspace, show), "conditions": conditions}
         text = "\n".join(f"# {name}\n{text}" for name, text in data["files"].items())
         difference = data["diff"]
         if difference:
             text += f"\n# from what is in force to this\n{difference}"
         lines = [*intent_lines(conditions), text, "", _rollback_text(data, output.paint())]
-        output.emit(data, "\n".join(lines), form)
+        output.emit(data, "\n".join(lines), output_format)
         return
-    data = _history(session) | {"conditions": conditions}
-    output.emit(data, "\n".join([*intent_lines(conditions), _history_text(data)]), form)
+    data = _history(workspace) | {"conditions": conditions}
+    output.emit(data, "\n".join([*intent_lines(conditions), _history_text(data)]), output_format)
 
 
-def _history(session: Session) -> dict[str, Any]:
+def _history(workspace: Workspace) -> dict[str, Any]:
     if asking.through_daemon():
-        return asking.DaemonGateway(session).history()
-    return history_json(History(session))
+        return asking.DaemonGateway(workspace).history()
+    return history_json(History(workspace))
 
 
 def _history_text(data: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ from warpd.keys import derivation
 from warpd.service.edits import Draft, diff_text, drafted, refusal, target_of, write
 from warpd.service.views.render import VERSION, finding_json
 from warpd.service.views.words import plural
-from warpd.service.workspace import LoadedIntent, Session
+from warpd.service.workspace import LoadedIntent, Workspace
 from warpd.store.atomic_file import create, translate_oserror
 from warpd.yamlfile import editor, writer
 
@@ -56,15 +56,15 @@ def import_(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show the difference, write nothing")
     ] = False,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Import an older gateway with its keys, ports and addresses, so that its clients go on.
 
     The source is a wg-quick server config, or the SQLite database of the older KahLuna WARP
     gateway.
     """
-    session: Session = context.obj
-    config = session.to_edit()
+    workspace: Workspace = context.obj
+    config = workspace.to_edit()
     main = config / MAIN_FILE if config.is_dir() else config
     folder = Path(os.path.abspath(key_folder or main.parent / "keys"))
     found = _found(source, ImportOptions(str(source), str(folder), name, kind))
@@ -74,9 +74,9 @@ def import_(
             "nothing was written: fix the older gateway's data, or leave out what is wrong with"
             " --skip-broken"
         )
-        raise refusal(session, InvalidIntent(found.findings))
+        raise refusal(workspace, InvalidIntent(found.findings))
     draft, found, read = _checked(
-        session, found, lambda some: _drafted(main, file, some, source.name), skip_broken
+        workspace, found, lambda some: _drafted(main, file, some, source.name), skip_broken
     )
     lost: tuple[Finding, ...] = ()
     if not dry_run:
@@ -87,7 +87,7 @@ def import_(
         found,
         (*found.findings, *(found.in_old_file(item) for item in read.warnings), *lost),
         dry_run,
-        form,
+        output_format,
     )
 
 
@@ -104,7 +104,7 @@ def _found(source: Path, wanted: ImportOptions) -> ImportResult:
 
 
 def _checked(
-    session: Session,
+    workspace: Workspace,
     found: ImportResult,
     attempt: Callable[[ImportResult], Draft],
     skip_broken: bool,
@@ -112,7 +112,7 @@ def _checked(
     """Return a draft that is valid together with all other files.
 
     Args:
-        session: the files.
+        workspace: the files.
         found: what the older gateway has.
         attempt: makes a draft of it.
         skip_broken: leave out what makes the YAML invalid.
@@ -122,19 +122,19 @@ def _checked(
     """
     if not found.networks:
         output.note("nothing was written: there is nothing sound to import")
-        raise refusal(session, InvalidIntent(found.findings))
+        raise refusal(workspace, InvalidIntent(found.findings))
     draft = attempt(found)
     try:
-        return draft, found, session.read({draft.file: draft.new})
+        return draft, found, workspace.read({draft.file: draft.new})
     except InvalidIntent as failure:
         rest = found.without(failure.findings)
         if skip_broken and rest is not None:
-            return _checked(session, rest, attempt, skip_broken)
+            return _checked(workspace, rest, attempt, skip_broken)
         output.note("nothing was written: what was found does not make a valid YAML")
         for finding in found.findings:
             output.note(render_finding(finding))
         located = InvalidIntent(found.located(item) for item in failure.findings)
-        raise refusal(session, located) from None
+        raise refusal(workspace, located) from None
 
 
 def _drafted(main: Path, file: Path | None, found: ImportResult, origin: str) -> Draft:
@@ -177,7 +177,11 @@ def _write_keys(folder: Path, found: ImportResult) -> None:
 
 
 def _report(
-    draft: Draft, found: ImportResult, findings: tuple[Finding, ...], dry_run: bool, form: Format
+    draft: Draft,
+    found: ImportResult,
+    findings: tuple[Finding, ...],
+    dry_run: bool,
+    output_format: Format,
 ) -> None:
     for finding in findings:
         output.note(render_finding(finding))
@@ -203,4 +207,4 @@ def _report(
         if dry_run
         else f"{done}\nnext: warpctl plan\nthen: stop the older gateway, and warpctl apply"
     )
-    output.emit(data, text, form)
+    output.emit(data, text, output_format)

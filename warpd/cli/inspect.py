@@ -71,7 +71,7 @@ from warpd.service.views.render import (
 )
 from warpd.service.views.report import status_data, with_waiting
 from warpd.service.views.words import plural
-from warpd.service.workspace import LoadedIntent, Session, live_kernel, require_root
+from warpd.service.workspace import LoadedIntent, Workspace, live_kernel, require_root
 
 if TYPE_CHECKING:
     from warpd.kernel.linux.live_kernel import LiveKernel
@@ -101,7 +101,7 @@ class Inspection:
         return [item.as_json() for item in self.conditions]
 
 
-def load_and_observe(session: Session) -> Inspection:
+def load_and_observe(workspace: Workspace) -> Inspection:
     """Observe the gateway, whatever state YAML, state folder and daemon are in.
 
     Raises:
@@ -109,20 +109,20 @@ def load_and_observe(session: Session) -> Inspection:
         InvalidIntent: the YAML is invalid, and nothing was applied before.
         WarpError: the state folder cannot be read, or nothing in it tells what was applied.
     """
-    running, daemon, watched = watch_daemon(session)
-    now, findings = read_now(session)
-    known = _shown(session, now, daemon)
-    read = known or on_no_record(session, findings)
-    target = session.target_to_show(read)
+    running, daemon, watched = watch_daemon(workspace)
+    now, findings = read_now(workspace)
+    known = _shown(workspace, now, daemon)
+    read = known or on_no_record(workspace, findings)
+    target = workspace.target_to_show(read)
     with live_kernel() as kernel:
         found = planned_run(kernel, target)
         devices = shows_devices(found.observed)
         facts = facts_on_disk(
-            session, now, findings, found.observed.host, running, found.compiled.problems, devices
+            workspace, now, findings, found.observed.host, running, found.compiled.problems, devices
         )
         facts = dataclasses.replace(facts, unresolved=_unresolved(target, running))
         if facts.lost_allocations or known is None:
-            target, found = _in_kernel(session, read, kernel, target, found)
+            target, found = _in_kernel(workspace, read, kernel, target, found)
     if _keys_unknown(facts) or known is None:
         target, found = keyed_by_kernel(target, found)
     own = conditions(facts)
@@ -141,7 +141,7 @@ def _unresolved(target: Target, running: bool) -> dict[str, str]:
     return {} if running else unresolved_names(target.intent, target.today)
 
 
-def on_no_record(session: Session, findings: tuple[Finding, ...]) -> LoadedIntent:
+def on_no_record(workspace: Workspace, findings: tuple[Finding, ...]) -> LoadedIntent:
     """Return the YAML where neither the allocations nor the history can be read.
 
     The kernel has what the YAML leaves to warpd.
@@ -149,9 +149,9 @@ def on_no_record(session: Session, findings: tuple[Finding, ...]) -> LoadedInten
     Raises:
         InvalidIntent: the YAML is invalid, and nothing was applied before.
     """
-    if damaged(session) is None or findings:
+    if damaged(workspace) is None or findings:
         raise InvalidIntent(findings)
-    return session.read(previous=Allocations())
+    return workspace.read(previous=Allocations())
 
 
 def _keys_unknown(facts: Facts) -> bool:
@@ -160,12 +160,12 @@ def _keys_unknown(facts: Facts) -> bool:
 
 
 def _shown(
-    session: Session, now: LoadedIntent | None, daemon: Mapping[str, Any] | None
+    workspace: Workspace, now: LoadedIntent | None, daemon: Mapping[str, Any] | None
 ) -> LoadedIntent | None:
     """Return the YAML, or what is in force instead of it."""
     if now is not None and _is_in_force(daemon):
         return now
-    return kept(session, now, daemon) or now
+    return kept(workspace, now, daemon) or now
 
 
 def _waits(daemon: Mapping[str, Any] | None) -> bool:
@@ -184,22 +184,22 @@ def _waiting(
 
 
 def kept(
-    session: Session, now: LoadedIntent | None, daemon: Mapping[str, Any] | None
+    workspace: Workspace, now: LoadedIntent | None, daemon: Mapping[str, Any] | None
 ) -> LoadedIntent | None:
     """Return what the daemon keeps the kernel at while the YAML is not in force.
 
     It is what was applied last; while an edit waits to be written down, without what that removes.
     """
-    last = applied_last(session)
+    last = applied_last(workspace)
     if last is None or now is None or not _waits(daemon):
         return last
     return dataclasses.replace(last, intent=restrict(last.intent, now.intent))
 
 
-def applied_last(session: Session) -> LoadedIntent | None:
+def applied_last(workspace: Workspace) -> LoadedIntent | None:
     """Return what was applied last; None also where the history is damaged."""
     try:
-        return last_read(session)
+        return last_read(workspace)
     except WarpError as failure:
         if failure.code not in DAMAGED:
             raise
@@ -207,14 +207,14 @@ def applied_last(session: Session) -> LoadedIntent | None:
 
 
 def _in_kernel(
-    session: Session, read: LoadedIntent, kernel: LiveKernel, target: Target, found: PlannedRun
+    workspace: Workspace, read: LoadedIntent, kernel: LiveKernel, target: Target, found: PlannedRun
 ) -> tuple[Target, PlannedRun]:
     """Return the target and the run for what the kernel shows, where the allocations are lost.
 
     Where it shows too little, they stay as they are.
     """
     with contextlib.suppress(WarpError):
-        shown = in_kernel(session, read, kernel)
+        shown = in_kernel(workspace, read, kernel)
         if shown is not None:
             return shown.target, planned_run(kernel, shown.target)
     return target, found
@@ -230,18 +230,18 @@ def status(
     watching: Annotated[
         bool, typer.Option("--watch", help="show it again every two seconds, with rates")
     ] = False,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Show what runs: in sync or not, sessions, traffic and drops, network by network.
 
     Root reads the kernel; members of the groups warpd and warpd-read are answered by the daemon.
     """
-    session: Session = context.obj
-    if watching and form is Format.text:
-        watch(lambda: _only(_status(session), network), status_text)
+    workspace: Workspace = context.obj
+    if watching and output_format is Format.text:
+        watch(lambda: _only(_status(workspace), network), status_text)
         return
-    data = _only(_status(session), network)
-    output.emit(data, status_text(data), form)
+    data = _only(_status(workspace), network)
+    output.emit(data, status_text(data), output_format)
 
 
 def _only(data: dict[str, Any], network: str | None) -> dict[str, Any]:
@@ -257,11 +257,11 @@ def _only(data: dict[str, Any], network: str | None) -> dict[str, Any]:
     return {**data, "networks": [by_name[network]]}
 
 
-def _status(session: Session) -> dict[str, Any]:
+def _status(workspace: Workspace) -> dict[str, Any]:
     if asking.through_daemon():
-        return asking.DaemonGateway(session).status()
-    seen = load_and_observe(session)
-    data = status_data(session, seen.read, seen.target, seen.found)
+        return asking.DaemonGateway(workspace).status()
+    seen = load_and_observe(workspace)
+    data = status_data(workspace, seen.read, seen.target, seen.found)
     data |= {"conditions": seen.rows(), "daemon": seen.daemon}
     codes = {item.code for item in seen.conditions}
     data = with_waiting(data, codes, seen.waiting)
@@ -300,7 +300,7 @@ def _quarantine_summary(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 @network_app.command("list")
-def network_list(context: typer.Context, form: Output = Format.text) -> None:
+def network_list(context: typer.Context, output_format: Output = Format.text) -> None:
     """Show all networks of the YAML, with the allocations of each."""
     data = _status(context.obj)
     networks = sorted(data["networks"], key=lambda network: natural(network["name"]))
@@ -311,7 +311,7 @@ def network_list(context: typer.Context, form: Output = Format.text) -> None:
         lines += [output.table(rows, heads), ""]
     lines.append(networks_summary(data["networks"]))
     shown = {name: data[name] for name in ("version", "networks", "conditions")}
-    output.emit(shown, "\n".join(lines), form)
+    output.emit(shown, "\n".join(lines), output_format)
 
 
 def _network_cells(network: Mapping[str, Any]) -> tuple[str, ...]:
@@ -327,14 +327,18 @@ def _network_cells(network: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 @network_app.command("show")
-def network_show(context: typer.Context, name: NetworkName, form: Output = Format.text) -> None:
+def network_show(
+    context: typer.Context, name: NetworkName, output_format: Output = Format.text
+) -> None:
     """Show one network: its purpose, what may pass, its state, its endpoints."""
     seen = _status(context.obj)
     networks = {network["name"]: network for network in seen["networks"]}
     known_network(networks, name)
     data = {"version": VERSION, **networks[name], "conditions": seen["conditions"]}
     output.emit(
-        data, "\n".join([*intent_lines(seen["conditions"]), *network_page(networks[name])]), form
+        data,
+        "\n".join([*intent_lines(seen["conditions"]), *network_page(networks[name])]),
+        output_format,
     )
 
 
@@ -361,7 +365,7 @@ def endpoint_list(
         ),
     ] = False,
     every: Annotated[bool, typer.Option("--all", help="also the quarantined allocations")] = False,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Show all endpoints, or those of one network, and a line that counts them."""
     network = _one_network(network, network_option)
@@ -384,7 +388,7 @@ def endpoint_list(
         "quarantine": quarantined,
         "conditions": seen["conditions"],
     }
-    output.emit(data, "\n".join(lines), form)
+    output.emit(data, "\n".join(lines), output_format)
 
 
 def _one_network(argument: str | None, option: str | None) -> str | None:
@@ -412,14 +416,18 @@ def _endpoint_rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 @endpoint_app.command("show")
-def endpoint_show(context: typer.Context, name: EndpointName, form: Output = Format.text) -> None:
+def endpoint_show(
+    context: typer.Context, name: EndpointName, output_format: Output = Format.text
+) -> None:
     """Show one endpoint: its addresses, key, traffic and config version."""
     seen = _status(context.obj)
     known_endpoint({network["name"]: _names(network) for network in seen["networks"]}, name)
     rows = _endpoint_rows(seen)
     found = next(row for row in rows if f"{row['network']}/{row['name']}" == name)
     data = {"version": VERSION, **found, "conditions": seen["conditions"]}
-    output.emit(data, "\n".join([*intent_lines(seen["conditions"]), *endpoint_page(found)]), form)
+    output.emit(
+        data, "\n".join([*intent_lines(seen["conditions"]), *endpoint_page(found)]), output_format
+    )
 
 
 def _names(network: Mapping[str, Any]) -> tuple[str, ...]:
@@ -447,7 +455,7 @@ def _inside_vrf(network: str, vrf: str) -> list[str]:
 
 
 @app.command()
-def doctor(context: typer.Context, form: Output = Format.text) -> None:
+def doctor(context: typer.Context, output_format: Output = Format.text) -> None:
     """Check this machine: kernel features, programs, conflicts with other firewalls.
 
     Exit code 1 when something is wrong.
@@ -459,7 +467,7 @@ def doctor(context: typer.Context, form: Output = Format.text) -> None:
         f"{marks[check['state']]} {check['name']}: {check['text']}" + _hint(check["hint"])
         for check in data["checks"]
     ]
-    output.emit(data, "\n".join(lines), form)
+    output.emit(data, "\n".join(lines), output_format)
     if any(check["state"] == "fail" for check in data["checks"]):
         raise typer.Exit(EXIT_FAILED)
 
@@ -468,16 +476,16 @@ def _hint(text: str) -> str:
     return f"\n        {text}" if text else ""
 
 
-def _examined(session: Session) -> dict[str, Any]:
+def _examined(workspace: Workspace) -> dict[str, Any]:
     """Run the checks; for users without the rights of root the daemon does it, if one answers."""
     if asking.through_daemon():
         try:
-            return asking.DaemonGateway(session).doctor()
+            return asking.DaemonGateway(workspace).doctor()
         except WarpError as failure:
             if failure.code != "no-daemon":
                 raise
-    running, _daemon, watched = watch_daemon(session)
-    return examined(session, asking.allocations(session), running, watched)
+    running, _daemon, watched = watch_daemon(workspace)
+    return examined(workspace, asking.allocations(workspace), running, watched)
 
 
 @app.command(
@@ -493,14 +501,14 @@ def exec_(
     """Run a command inside a network, for example `warpctl exec privacy -- ping 10.100.0.1`."""
     from warpd.kernel.linux import namespaces
 
-    session: Session = context.obj
+    workspace: Workspace = context.obj
     require_root("exec")
     command = command[1:] if command[0] == "--" else command
     if not command:
         raise WarpError(
             "exec needs a command", who="operator", hint="warpctl exec NETWORK -- ip addr"
         )
-    vcid = _vcid_of(session, network)
+    vcid = _vcid_of(workspace, network)
     if shutil.which(command[0]) is None:
         raise WarpError(f"there is no program {command[0]}", who="operator")
     try:
@@ -512,7 +520,7 @@ def exec_(
     os.execvp(command[0], command)  # noqa: S606  # running the operator's own command is what this is for
 
 
-def _vcid_of(session: Session, network: str) -> int:
+def _vcid_of(workspace: Workspace, network: str) -> int:
     """Return the VCID of a network.
 
     It comes from the allocations, so that the command works with an invalid YAML too.
@@ -520,9 +528,9 @@ def _vcid_of(session: Session, network: str) -> int:
     Raises:
         WarpError: there is no such network.
     """
-    allocations = session.store.read_allocations().networks
+    allocations = workspace.store.read_allocations().networks
     if network not in allocations:
-        allocations = session.read().allocations.networks
+        allocations = workspace.read().allocations.networks
     if network not in allocations:
         known = ", ".join(sorted(allocations)) or "none"
         raise WarpError(

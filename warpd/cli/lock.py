@@ -16,7 +16,7 @@ from warpd.cli.output import Format
 from warpd.errors import EXIT_FAILED, Finding, render_finding
 from warpd.intent.file_names import LOCK_FILE
 from warpd.service.views.render import VERSION, finding_json
-from warpd.service.workspace import LoadedIntent, Session
+from warpd.service.workspace import LoadedIntent, Workspace
 from warpd.store.atomic_file import create, replace, translate_oserror
 from warpd.store.private_file import write_private
 
@@ -35,7 +35,7 @@ def lock(
         tuple[Path, Path] | None,
         typer.Option("--merge", metavar="OURS THEIRS", help="as a merge driver: both into OURS"),
     ] = None,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Write the allocations to warp.lock.yaml beside the YAML: commit both.
 
@@ -47,56 +47,56 @@ def lock(
     A gateway that is built again from the YAML, its lock file and the master secret is the same
     gateway.
     """
-    session: Session = context.obj
+    workspace: Workspace = context.obj
     if merge is not None:
         _merge(*merge)
     elif check:
-        _check(session, form)
+        _check(workspace, output_format)
     else:
-        _write(session, out, form)
+        _write(workspace, out, output_format)
 
 
-def _check(session: Session, form: Format) -> None:
+def _check(workspace: Workspace, output_format: Format) -> None:
     """Show where the lock file is behind; the exit code is 1 then."""
-    read = session.read(yaml_wins=True)
-    outdated = _outdated(read, session.lock_file)
+    read = workspace.read(yaml_wins=True)
+    outdated = _outdated(read, workspace.lock_file)
     for finding in outdated:
         output.note(render_finding(finding))
-    _emit(session.lock_file, "behind" if outdated else "up to date", outdated, form)
+    _emit(workspace.lock_file, "behind" if outdated else "up to date", outdated, output_format)
     raise typer.Exit(EXIT_FAILED if outdated else 0)
 
 
-def _write(session: Session, out: Path | None, form: Format) -> None:
+def _write(workspace: Workspace, out: Path | None, output_format: Format) -> None:
     """Write the lock file, or the file `out` instead; resolve conflicts that git left in it."""
-    repaired = resolved(session.lock_file)
+    repaired = resolved(workspace.lock_file)
     if repaired is not None:
         lock_file, warnings = repaired
-        session.take_lock(lock_file)
+        workspace.take_lock(lock_file)
         for warning in warnings:
             output.note(f"warning: {warning}")
     if out is None:
-        session.to_edit()
-    read = session.read(yaml_wins=True)
+        workspace.to_edit()
+    read = workspace.read(yaml_wins=True)
     new = lock_text(read.allocations).encode()
-    outdated = _outdated(read, session.lock_file)
+    outdated = _outdated(read, workspace.lock_file)
     if out is not None:
         write_private(out, new, 0o644)
-        _emit(out, "written", outdated, form)
+        _emit(out, "written", outdated, output_format)
     elif read.lockfile is None or read.lockfile.raw != new:
-        write(read, session.lock_file, new)
-        _emit(session.lock_file, "written", outdated, form)
+        write(read, workspace.lock_file, new)
+        _emit(workspace.lock_file, "written", outdated, output_format)
     else:
-        _emit(session.lock_file, "up to date", outdated, form)
+        _emit(workspace.lock_file, "up to date", outdated, output_format)
 
 
-def _emit(path: Path, state: str, outdated: list[Finding], form: Format) -> None:
+def _emit(path: Path, state: str, outdated: list[Finding], output_format: Format) -> None:
     data = {
         "version": VERSION,
         "file": str(path),
         "written": state == "written",
         "behind": [finding_json(item) for item in outdated],
     }
-    output.emit(data, f"{path}: {state}", form)
+    output.emit(data, f"{path}: {state}", output_format)
 
 
 def _merge(ours: Path, theirs: Path) -> None:

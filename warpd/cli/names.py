@@ -19,38 +19,39 @@ from warpd.intent.network_types import NETWORK_TYPES
 from warpd.service import client
 from warpd.service.history import History
 from warpd.service.views.report import history_json
-from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_STATE, Session
+from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_STATE, Workspace
 
 # The kinds of the daemon's events.
 EVENT_KINDS: Final = (
-    "asked",
     "awaiting_consent",
-    "blocked",
     "change",
     "condition",
+    "conflict",
     "exported",
     "failed",
-    "from_kernel",
-    "intent",
-    "invalid",
+    "intent_applied",
+    "intent_invalid",
     "object_contested",
     "problem",
     "problem_over",
+    "recovered_from_kernel",
+    "request",
     "resumed",
     "rollback",
-    "source",
+    "source_failed",
+    "source_pulled",
     "started",
+    "state_unwritable",
+    "state_writable",
     "stopping",
     "suspended",
-    "unwritten",
-    "written",
 )
 
 
 def _intent(context: typer.Context) -> Intent | None:
     """Return the intent of the file that the command line or the environment names.
 
-    During completion no command has run, so that there is no session yet.
+    During completion no command has run, so that there is no workspace yet.
     """
     named = context.find_root().params.get("config") or DEFAULT_CONFIG
     with contextlib.suppress(WarpError, OSError):
@@ -78,18 +79,20 @@ def endpoint_names(context: typer.Context, incomplete: str) -> Iterator[str]:
         yield from (f"{network}/{known}" for known in endpoints if known.startswith(name))
 
 
-def _history(session: Session) -> dict[str, Any]:
+def _history(workspace: Workspace) -> dict[str, Any]:
     """Return the history: root reads it from the state folder, other users ask the daemon."""
     if os.geteuid() == 0:
-        return history_json(History(session))
+        return history_json(History(workspace))
     return client.ask("GET", "/v1/history")
 
 
 def numbers(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
     """Yield the numbers of the history with their times, the latest first."""
-    session = Session(DEFAULT_CONFIG, context.find_root().params.get("state_dir") or DEFAULT_STATE)
+    workspace = Workspace(
+        DEFAULT_CONFIG, context.find_root().params.get("state_dir") or DEFAULT_STATE
+    )
     with contextlib.suppress(WarpError, OSError):
-        for row in reversed(_history(session)["history"]):
+        for row in reversed(_history(workspace)["history"]):
             if str(row["number"]).startswith(incomplete):
                 yield str(row["number"]), f"{row['time']} by {row['by']}"
 

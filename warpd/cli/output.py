@@ -98,9 +98,9 @@ def note(text: str) -> None:
     say(text, sys.stderr)
 
 
-def emit(data: Mapping[str, Any], text: str, form: Format) -> None:
+def emit(data: Mapping[str, Any], text: str, output_format: Format) -> None:
     """Print the data as JSON, or the text that was made of it."""
-    say(json.dumps(data, indent=2) if form is Format.json else text)
+    say(json.dumps(data, indent=2) if output_format is Format.json else text)
 
 
 def show_failure(failure: WarpError) -> None:

@@ -9,30 +9,30 @@ from warpd.cli.app import Output, app
 from warpd.cli.output import Format
 from warpd.errors import WarpError
 from warpd.service.views.render import VERSION
-from warpd.service.workspace import Session, require_root
+from warpd.service.workspace import Workspace, require_root
 
 
 @app.command()
-def pull(context: typer.Context, form: Output = Format.text) -> None:
+def pull(context: typer.Context, output_format: Output = Format.text) -> None:
     """Fetch the YAML from the repository that `source:` names, and verify it.
 
     A running warpd applies it at once.
     """
-    session: Session = context.obj
-    if session.checkout is None:
+    workspace: Workspace = context.obj
+    if workspace.checkout is None:
         hint = "write `source: {git: URL}` there, and put the networks into the repository"
         raise WarpError(
-            f"{session.named} names no repository", code="no-source", who="operator", hint=hint
+            f"{workspace.named} names no repository", code="no-source", who="operator", hint=hint
         )
     require_root("warpctl pull")
-    found = session.checkout.pull()
-    text = f"{session.checkout.origin}: {found.revision[:12]}"
+    found = workspace.checkout.pull()
+    text = f"{workspace.checkout.origin}: {found.revision[:12]}"
     if not found.changed:
         text += ", as before"
     data = {
         "version": VERSION,
-        session.checkout.kind: session.checkout.origin,
+        workspace.checkout.kind: workspace.checkout.origin,
         "revision": found.revision,
         "changed": found.changed,
     }
-    output.emit(data, text, form)
+    output.emit(data, text, output_format)

@@ -17,7 +17,7 @@ from warpd.cli.names import EndpointName, NetworkName
 from warpd.cli.output import Format
 from warpd.errors import WarpError
 from warpd.service.edits import Edit, endpoint_fields, given, opened
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 NewName = Annotated[str, typer.Argument(metavar="NEW", help="the new name, without the network's")]
 Unset = Annotated[
@@ -33,14 +33,14 @@ def endpoint_rename(
     name: EndpointName,
     new: NewName,
     dry_run: Dry = False,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Give an endpoint another name: it keeps its addresses, keys and history."""
-    session: Session = context.obj
-    files = opened(session, session.store.read_allocations())
+    workspace: Workspace = context.obj
+    files = opened(workspace, workspace.store.read_allocations())
     edit = Edit("rename_endpoint", *endpoint_named(name), to=new)
     done = f"renamed {name} to {edit.network}/{new}"
-    finish(session, files, edit, done, APPLY, dry_run, form)
+    finish(workspace, files, edit, done, APPLY, dry_run, output_format)
 
 
 @network_app.command("rename")
@@ -49,44 +49,54 @@ def network_rename(
     name: NetworkName,
     new: NewName,
     dry_run: Dry = False,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Give a network another name: it keeps its numbers, addresses and keys."""
-    session: Session = context.obj
-    files = opened(session, session.store.read_allocations())
+    workspace: Workspace = context.obj
+    files = opened(workspace, workspace.store.read_allocations())
     edit = Edit("rename_network", name, to=new)
-    finish(session, files, edit, f"renamed network {name} to {new}", APPLY, dry_run, form)
+    finish(
+        workspace, files, edit, f"renamed network {name} to {new}", APPLY, dry_run, output_format
+    )
 
 
 @endpoint_app.command("enable")
 def endpoint_enable(
-    context: typer.Context, name: EndpointName, dry_run: Dry = False, form: Output = Format.text
+    context: typer.Context,
+    name: EndpointName,
+    dry_run: Dry = False,
+    output_format: Output = Format.text,
 ) -> None:
     """Let an endpoint in again: it has kept its addresses and keys."""
-    _switch(context.obj, name, True, dry_run, form)
+    _switch(context.obj, name, True, dry_run, output_format)
 
 
 @endpoint_app.command("disable")
 def endpoint_disable(
-    context: typer.Context, name: EndpointName, dry_run: Dry = False, form: Output = Format.text
+    context: typer.Context,
+    name: EndpointName,
+    dry_run: Dry = False,
+    output_format: Output = Format.text,
 ) -> None:
     """Cut an endpoint off at the next apply; it keeps its addresses and keys."""
-    _switch(context.obj, name, False, dry_run, form)
+    _switch(context.obj, name, False, dry_run, output_format)
 
 
-def _switch(session: Session, name: str, on: bool, dry_run: bool, form: Format) -> None:
+def _switch(
+    workspace: Workspace, name: str, on: bool, dry_run: bool, output_format: Format
+) -> None:
     """Write or remove `enabled: false`.
 
     Raises:
         WarpError: it is so already, or there is no such endpoint.
     """
-    files, (network, endpoint) = opened(session), endpoint_named(name)
+    files, (network, endpoint) = opened(workspace), endpoint_named(name)
     state = "enabled" if on else "disabled"
     if endpoint_fields(files, network, endpoint).get("enabled", True) is on:
         text = f"{name} is {state} already"
         raise WarpError(text, code="nothing-to-change", who="operator")
     edit = Edit("set_endpoint", network, endpoint, {"enabled": None if on else False})
-    finish(session, files, edit, f"{state} {name}", APPLY, dry_run, form)
+    finish(workspace, files, edit, f"{state} {name}", APPLY, dry_run, output_format)
 
 
 @endpoint_app.command("set")
@@ -104,7 +114,7 @@ def endpoint_set(
     expires: fields.Expires = None,
     unset: Unset = None,
     dry_run: Dry = False,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Change fields of an endpoint; all others stay as they are."""
     values = {
@@ -118,11 +128,11 @@ def endpoint_set(
         "keepalive": keepalive,
         "expires": expires,
     }
-    session: Session = context.obj
-    files = opened(session)
+    workspace: Workspace = context.obj
+    files = opened(workspace)
     edit = Edit("set_endpoint", *endpoint_named(name), fields=_changes(values, unset))
     done = f"changed {', '.join(edit.fields)} of {name}"
-    finish(session, files, edit, done, APPLY, dry_run, form)
+    finish(workspace, files, edit, done, APPLY, dry_run, output_format)
 
 
 @network_app.command("set")
@@ -146,7 +156,7 @@ def network_set(
     ] = None,
     unset: Unset = None,
     dry_run: Dry = False,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Change fields of a network; all others stay as they are."""
     values = {
@@ -162,11 +172,11 @@ def network_set(
         "enabled": enabled,
         "peer_communication": peer_communication,
     }
-    session: Session = context.obj
-    files = opened(session)
+    workspace: Workspace = context.obj
+    files = opened(workspace)
     edit = Edit("set_network", name, fields=_changes(values, unset))
     done = f"changed {', '.join(edit.fields)} of {edit.subject}"
-    finish(session, files, edit, done, APPLY, dry_run, form)
+    finish(workspace, files, edit, done, APPLY, dry_run, output_format)
 
 
 def _changes(values: Mapping[str, Any], unset: Sequence[str] | None) -> dict[str, Any]:

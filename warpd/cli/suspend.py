@@ -17,7 +17,7 @@ from warpd.cli.names import EndpointName
 from warpd.cli.output import Format
 from warpd.errors import EXIT_PARTIAL, WarpError
 from warpd.service.suspending import SuspendRequest, for_seconds, resume_alone, suspend_alone
-from warpd.service.workspace import Session, live_kernel
+from warpd.service.workspace import Workspace, live_kernel
 
 if TYPE_CHECKING:
     from warpd.kernel.linux.live_kernel import LiveKernel
@@ -33,39 +33,39 @@ def suspend(
         str, typer.Option("--for", metavar="TIME", help="for 30m, 2h, 7d; default: until resumed")
     ] = "",
     reason: Annotated[str, typer.Option("--reason", help="why; shown in status")] = "",
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Disconnect an endpoint at once. The YAML stays as it is."""
-    session: Session = context.obj
+    workspace: Workspace = context.obj
     for_s = for_seconds(for_) if for_ else None
     request = SuspendRequest(name, for_s, f"{user()} (warpctl)", reason)
     body = {"endpoint": name, "reason": reason, **({"for_s": for_s} if for_s else {})}
     data = _done(
-        session,
+        workspace,
         lambda daemon: daemon.ask("POST", "/v1/suspensions", body),
-        lambda kernel: suspend_alone(session, kernel, request),
+        lambda kernel: suspend_alone(workspace, kernel, request),
     )
     about = data["suspended"]
     until = f"until {about['until']}" if about["until"] else "until it is resumed"
-    _show(data, f"{name} is suspended {until}", form)
+    _show(data, f"{name} is suspended {until}", output_format)
 
 
 @endpoint_app.command("resume")
-def resume(context: typer.Context, name: EndpointName, form: Output = Format.text) -> None:
+def resume(context: typer.Context, name: EndpointName, output_format: Output = Format.text) -> None:
     """Restore the access of a suspended endpoint."""
-    session: Session = context.obj
+    workspace: Workspace = context.obj
     network, _slash, endpoint = name.partition("/")
     place = f"/v1/suspensions/{quote(network, safe='')}/{quote(endpoint, safe='')}"
     data = _done(
-        session,
+        workspace,
         lambda daemon: daemon.ask("DELETE", place),
-        lambda kernel: resume_alone(session, kernel, name),
+        lambda kernel: resume_alone(workspace, kernel, name),
     )
-    _show(data, f"{name} is resumed", form)
+    _show(data, f"{name} is resumed", output_format)
 
 
 def _done(
-    session: Session,
+    workspace: Workspace,
     ask: Callable[[asking.DaemonGateway], Answer],
     alone: Callable[[LiveKernel], Answer],
 ) -> Answer:
@@ -74,9 +74,9 @@ def _done(
     Raises:
         WarpError: it was refused, or could not be done.
     """
-    if os.geteuid() != 0 or ask_daemon(session)[0]:
+    if os.geteuid() != 0 or ask_daemon(workspace)[0]:
         try:
-            return ask(asking.DaemonGateway(session))
+            return ask(asking.DaemonGateway(workspace))
         except WarpError as failure:
             if failure.code != "no-daemon" or os.geteuid() != 0:
                 raise
@@ -84,7 +84,7 @@ def _done(
         return alone(kernel)
 
 
-def _show(data: Mapping[str, Any], text: str, form: Format) -> None:
+def _show(data: Mapping[str, Any], text: str, output_format: Format) -> None:
     """Show what was done, and what was not."""
     if data["unwritten"]:
         output.note(
@@ -93,6 +93,6 @@ def _show(data: Mapping[str, Any], text: str, form: Format) -> None:
         )
     if not data["done"]:
         output.note("warning: the kernel does not have it yet; see `warpctl plan`")
-    output.emit(dict(data), text, form)
+    output.emit(dict(data), text, output_format)
     if not data["done"]:
         raise typer.Exit(EXIT_PARTIAL)

@@ -23,7 +23,7 @@ from warpd.service.credentials import (
     token_json,
 )
 from warpd.service.views.render import VERSION
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 from warpd.store.tokens import TokenKind, TokenStore
 
 HEADS = ("ID", "NAME", "ROLE", "NETWORKS", "EXPIRES", "LAST USED", "MADE BY")
@@ -41,17 +41,17 @@ def create(
         ),
     ] = None,
     days: Annotated[int, typer.Option("--days", help="days until it expires")] = DAYS_DEFAULT,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Make a token for a program. It is shown once, and only here."""
-    session: Session = context.obj
+    workspace: Workspace = context.obj
     globs = ("*",) if networks is None else tuple(split_globs(networks))
     request = TokenRequest(name, role, globs, days)
     request.check()
-    data = _made(session.store.folder, request)
+    data = _made(workspace.store.folder, request)
     about = f"{name} ({role}, until {data['expires']}): warpctl token revoke {data['id']} ends it"
     output.note(about)
-    output.emit({"version": VERSION, **data}, data["token"], form)
+    output.emit({"version": VERSION, **data}, data["token"], output_format)
 
 
 def _made(folder: Path, request: TokenRequest) -> dict[str, Any]:
@@ -69,35 +69,35 @@ def _made(folder: Path, request: TokenRequest) -> dict[str, Any]:
 
 
 @token_app.command("list")
-def list_(context: typer.Context, form: Output = Format.text) -> None:
+def list_(context: typer.Context, output_format: Output = Format.text) -> None:
     """Show the tokens of programs; what they are is not kept."""
-    session: Session = context.obj
+    workspace: Workspace = context.obj
     if os.geteuid() == 0:
-        kept = TokenStore(session.store.folder).listed(TokenKind.TOKEN)
+        kept = TokenStore(workspace.store.folder).listed(TokenKind.TOKEN)
         rows = [token_json(token) for token in kept]
     else:
         rows = client.ask("GET", "/v1/tokens")["tokens"]
     text = output.table([_cells(row) for row in rows], HEADS) if rows else "there are no tokens"
-    output.emit({"version": VERSION, "tokens": rows}, text, form)
+    output.emit({"version": VERSION, "tokens": rows}, text, output_format)
 
 
 @token_app.command("revoke")
 def revoke(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="ID", help="as `warpctl token list` shows it")],
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """End a token at once."""
-    session: Session = context.obj
+    workspace: Workspace = context.obj
     if os.geteuid() == 0:
-        ended = TokenStore(session.store.folder).revoke(name, TokenKind.TOKEN)
+        ended = TokenStore(workspace.store.folder).revoke(name, TokenKind.TOKEN)
         if ended is None:
             raise no_token(name)
     elif not name.isalnum():
         raise no_token(name)
     else:
         client.ask("DELETE", f"/v1/tokens/{name}")
-    output.emit({"version": VERSION, "revoked": name}, f"token {name} has ended", form)
+    output.emit({"version": VERSION, "revoked": name}, f"token {name} has ended", output_format)
 
 
 def no_token(name: str) -> WarpError:

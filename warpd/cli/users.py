@@ -51,7 +51,7 @@ def add(
         bool, typer.Option("--no-password", help="sign in by `warpctl web login --user` only")
     ] = False,
     file: File = DEFAULT_USERS,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Add somebody who may sign in. The password is asked for, or read from stdin."""
     check_name(name)
@@ -61,7 +61,7 @@ def add(
     if not no_password:
         fields["password"] = users.hashed(_new_password(name))
     _edit(file, lambda text: editor.add_users(text, {name: fields}))
-    _done(file, name, "added", form)
+    _done(file, name, "added", output_format)
 
 
 @user_app.command("set")
@@ -70,7 +70,7 @@ def set_(
     role: Role = None,
     networks: Networks = None,
     file: File = DEFAULT_USERS,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Change what somebody may do, and where. It holds at once, for open sessions too."""
     changes: dict[str, Any] = {"role": role} if role is not None else {}
@@ -79,15 +79,15 @@ def set_(
     if not changes:
         raise WarpError("nothing to change was named", code="usage", who="operator", hint="--help")
     _change(file, name, changes)
-    _done(file, name, "changed", form)
+    _done(file, name, "changed", output_format)
 
 
 @user_app.command("passwd")
-def passwd(name: UserName, file: File = DEFAULT_USERS, form: Output = Format.text) -> None:
+def passwd(name: UserName, file: File = DEFAULT_USERS, output_format: Output = Format.text) -> None:
     """Set the password of somebody, which ends their sessions."""
     _known(file, name)
     _change(file, name, {"password": users.hashed(_new_password(name))})
-    _done(file, name, "has a new password", form)
+    _done(file, name, "has a new password", output_format)
 
 
 @user_app.command("totp")
@@ -97,50 +97,52 @@ def totp(
         bool, typer.Option("--remove", help="stop asking for one-time passwords")
     ] = False,
     file: File = DEFAULT_USERS,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Ask somebody for one-time passwords too; the secret for their phone is shown once."""
     if remove:
         _change(file, name, {"totp": None})
-        _done(file, name, "signs in without one-time passwords", form)
+        _done(file, name, "signs in without one-time passwords", output_format)
         return
     secret = users.new_totp()
     _change(file, name, {"totp": secret})
     url = users.totp_url(name, secret)
     data = {"version": VERSION, "user": name, "secret": secret, "url": url}
-    output.emit(data, f"{name} signs in with one-time passwords from now on\n{url}", form)
+    output.emit(data, f"{name} signs in with one-time passwords from now on\n{url}", output_format)
 
 
 @user_app.command("disable")
-def disable(name: UserName, file: File = DEFAULT_USERS, form: Output = Format.text) -> None:
+def disable(
+    name: UserName, file: File = DEFAULT_USERS, output_format: Output = Format.text
+) -> None:
     """Let somebody in no more; open sessions end at once."""
     _change(file, name, {"disabled": True})
-    _done(file, name, "disabled", form)
+    _done(file, name, "disabled", output_format)
 
 
 @user_app.command("enable")
-def enable(name: UserName, file: File = DEFAULT_USERS, form: Output = Format.text) -> None:
+def enable(name: UserName, file: File = DEFAULT_USERS, output_format: Output = Format.text) -> None:
     """Let somebody in again."""
     _change(file, name, {"disabled": None})
-    _done(file, name, "enabled", form)
+    _done(file, name, "enabled", output_format)
 
 
 @user_app.command("remove")
-def remove(name: UserName, file: File = DEFAULT_USERS, form: Output = Format.text) -> None:
+def remove(name: UserName, file: File = DEFAULT_USERS, output_format: Output = Format.text) -> None:
     """Remove somebody; open sessions end at once."""
     _known(file, name)
     _edit(file, lambda text: editor.remove_user(text, name))
-    _done(file, name, "removed", form)
+    _done(file, name, "removed", output_format)
 
 
 @user_app.command("list")
-def list_(file: File = DEFAULT_USERS, form: Output = Format.text) -> None:
+def list_(file: File = DEFAULT_USERS, output_format: Output = Format.text) -> None:
     """Show who may sign in, and as what."""
     rows = [_shown(user) for user in _users(file).values()]
     heads = ("USER", "ROLE", "NETWORKS", "PASSWORD", "ONE-TIME", "STATE")
     cells = [_cells(row) for row in rows]
     text = output.table(cells, heads) if rows else "nobody may sign in: warpctl user add"
-    output.emit({"version": VERSION, "users": rows}, text, form)
+    output.emit({"version": VERSION, "users": rows}, text, output_format)
 
 
 def split_globs(text: str) -> list[str]:
@@ -221,6 +223,6 @@ def _new_password(name: str) -> str:
     return first
 
 
-def _done(file: Path, name: str, what: str, form: Format) -> None:
+def _done(file: Path, name: str, what: str, output_format: Format) -> None:
     data = {"version": VERSION, "user": name, "file": os.fspath(file), "done": what}
-    output.emit(data, f"{name}: {what}", form)
+    output.emit(data, f"{name}: {what}", output_format)

@@ -29,7 +29,7 @@ from warpd.service.web_setup import (
     host_of,
     make_certificate,
 )
-from warpd.service.workspace import DEFAULT_CONFIG, Session, require_root
+from warpd.service.workspace import DEFAULT_CONFIG, Workspace, require_root
 from warpd.store.private_file import write_private
 from warpd.store.tokens import TokenStore
 
@@ -48,7 +48,7 @@ def init(
     renew: Annotated[
         bool, typer.Option("--renew", help="make another certificate, though there is one")
     ] = False,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Make a self-signed certificate for the dashboard, and say how to start it.
 
@@ -79,7 +79,7 @@ def init(
         "then: warpctl web login",
     ]
     data = {"version": VERSION, "origin": origin, "fingerprint": made.fingerprint, "next": [START]}
-    output.emit(data, "\n".join(lines), form)
+    output.emit(data, "\n".join(lines), output_format)
 
 
 @web_app.command("login")
@@ -98,11 +98,11 @@ def login(
         ),
     ] = None,
     file: File = DEFAULT_USERS,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Print a link that signs in to the dashboard: once, within ten minutes."""
     require_root("warpctl web login")
-    session: Session = context.obj
+    workspace: Workspace = context.obj
     account = UsersFile(file).users().get(name) if name is not None else None
     if account is not None and role is not None:
         raise WarpError(
@@ -113,13 +113,13 @@ def login(
         )
     made_by = who()
     code, text = make_login_code(
-        TokenStore(session.store.folder),
+        TokenStore(workspace.store.folder),
         name or (made_by if NAME.fullmatch(made_by) else "root"),
         role or "admin",
         account,
         f"{made_by} (warpctl web login)",
     )
-    origin = url or WebFiles(session.main_file.parent).origin()
+    origin = url or WebFiles(workspace.main_file.parent).origin()
     link = f"{origin.rstrip('/')}/login#{text}"
     data = {"version": VERSION, "url": link, "user": code.user, "expires": iso(code.expires_s)}
     output.note(f"signs in as {code.user}, once, until {data['expires']}")
@@ -127,7 +127,7 @@ def login(
         port = origin.removeprefix(LOCAL).rstrip("/")
         here = socket.gethostname()
         output.note(f"in a browser here; elsewhere first: ssh -L {port}:localhost:{port} {here}")
-    output.emit(data, link, form)
+    output.emit(data, link, output_format)
 
 
 @web_app.command("can")
@@ -136,7 +136,7 @@ def can(
     right: Annotated[Right, typer.Argument(metavar="RIGHT", help=", ".join(Right))],
     target: Annotated[str, typer.Argument(metavar="NETWORK[/ENDPOINT]")],
     file: File = DEFAULT_USERS,
-    form: Output = Format.text,
+    output_format: Output = Format.text,
 ) -> None:
     """Say whether somebody may do something; the exit code is 0 for yes and 1 for no."""
     account = UsersFile(file).users().get(name)
@@ -158,5 +158,5 @@ def can(
     else:
         why = f"yes: {name} is {account.role} of {', '.join(account.networks)}"
     is_allowed = why.startswith("yes")
-    output.emit({"version": VERSION, "allowed": is_allowed, "why": why}, why, form)
+    output.emit({"version": VERSION, "allowed": is_allowed, "why": why}, why, output_format)
     raise typer.Exit(0 if is_allowed else EXIT_FAILED)

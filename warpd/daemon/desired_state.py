@@ -30,7 +30,7 @@ from warpd.service.commitment import Applied, Commitment, as_error, commit, targ
 from warpd.service.history import NOTHING, PENDING, History, Pending, files_digest, files_of
 from warpd.service.recovery import unnamed
 from warpd.service.rollback import undo_pending
-from warpd.service.workspace import LoadedIntent, Session
+from warpd.service.workspace import LoadedIntent, Workspace
 from warpd.store.state_folder import ALLOCATIONS, IN_FORCE, MASTER
 
 COMMAND: Final = "warpd"  # who writes, in the history
@@ -90,11 +90,13 @@ class DesiredState:
         undone_applies: how many applies were undone in the kernel because nobody confirmed them.
     """
 
-    def __init__(self, session: Session, kernel: Kernel, report: Reporter, clock: Clock) -> None:
-        self._session, self._kernel = session, kernel
+    def __init__(
+        self, workspace: Workspace, kernel: Kernel, report: Reporter, clock: Clock
+    ) -> None:
+        self._workspace, self._kernel = workspace, kernel
         self._report, self._clock = report, clock
-        self.history = History(session)
-        self.suspensions = session.suspensions
+        self.history = History(workspace)
+        self.suspensions = workspace.suspensions
         self.suspensions.use_clocks(clock.since_epoch, clock.monotonic)
         self.active: ActiveConfig | None = None
         self.findings: tuple[Finding, ...] = ()
@@ -164,7 +166,7 @@ class DesiredState:
             return False
 
     def _read_if_changed(self, request: PassRequest) -> bool:
-        undo_partial_write(self._session)
+        undo_partial_write(self._workspace)
         now = self._fingerprints()
         self.files_seen = now[0]
         if not self._must_read(request, now):
@@ -174,7 +176,7 @@ class DesiredState:
         self.pending = self.history.pending()
         if self.pending is not None:
             return self._while_pending(self.pending)
-        if being_written(intent_files(self._session.config), self._clock.since_epoch()):
+        if being_written(intent_files(self._workspace.config), self._clock.since_epoch()):
             raise FilesBeingWritten
         return self._read(now)
 
@@ -203,7 +205,7 @@ class DesiredState:
         try:
             previous, lost = self._allocations_or_on_record()
             self._obstacle = lost or self._obstacle
-            read = self._session.read(previous=previous)
+            read = self._workspace.read(previous=previous)
             self._refuse_changed(now)
             why = self._consent_needed(read, previous)
             if not why:
@@ -228,7 +230,7 @@ class DesiredState:
         Raises:
             WarpError: they cannot be read, and nothing is in force.
         """
-        active, store = self.active, self._session.store
+        active, store = self.active, self._workspace.store
         try:
             found = store.read_allocations()
         except WarpError as failure:
@@ -319,7 +321,7 @@ class DesiredState:
         if entry is None or (self.active is not None and entry.number == self._number):
             return False
         read = self.history.read(entry)
-        target, lost = target_again(self._session, read, self._kernel)
+        target, lost = target_again(self._workspace, read, self._kernel)
         self.active = ActiveConfig(read, self._of_now(target), self._clock.since_epoch())
         self._number = entry.number
         self._report.intent_kept(entry.number, entry.time)
@@ -457,7 +459,7 @@ class DesiredState:
 
     def _undo(self, pending: Pending) -> bool:
         self._report.confirm_expired(pending.number, pending.back_to)
-        undone = undo_pending(self._session, self._kernel)
+        undone = undo_pending(self._workspace, self._kernel)
         self._report.rolled_back(pending.back_to, undone is None or undone.complete)
         self.pending = self.history.pending()
         self.undone_applies += 1
@@ -473,7 +475,7 @@ class DesiredState:
         """
         self.findings, self.awaiting_consent, self._reported_pending = (), "", NOTHING
         with contextlib.suppress(WarpError, OSError):
-            if files_digest(self._session.files().contents) == self.history.refused:
+            if files_digest(self._workspace.files().contents) == self.history.refused:
                 self._note_consent(ROLLED_BACK)
 
     def _undone_in_memory(self, pending: Pending, why: WarpError) -> bool:
@@ -483,7 +485,7 @@ class DesiredState:
         if pending.back_to == NOTHING:
             return False
         read = self.history.read(self.history.entry(pending.back_to))
-        target, _lost = target_again(self._session, read, self._kernel)
+        target, _lost = target_again(self._workspace, read, self._kernel)
         self.active = ActiveConfig(read, self._of_now(target), self._clock.since_epoch())
         self._number = pending.back_to
         return True
@@ -499,11 +501,13 @@ class DesiredState:
         return self._operators_files(), self._state_files()
 
     def _operators_files(self) -> Fingerprint:
-        session = self._session
-        return fingerprint([*intent_files(session.config), session.lock_file, *self._key_files()])
+        workspace = self._workspace
+        return fingerprint(
+            [*intent_files(workspace.config), workspace.lock_file, *self._key_files()]
+        )
 
     def _state_files(self) -> Fingerprint:
-        folder = self._session.store.folder
+        folder = self._workspace.store.folder
         return fingerprint(folder / name for name in (ALLOCATIONS, MASTER, IN_FORCE, PENDING))
 
     def _key_files(self) -> list[Path]:

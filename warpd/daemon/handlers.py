@@ -59,7 +59,7 @@ from warpd.service.views.report import (
     with_waiting,
     without_steps,
 )
-from warpd.service.workspace import LoadedIntent, Session
+from warpd.service.workspace import LoadedIntent, Workspace
 
 Answerer = Callable[[Reconciler, Mapping[str, Any]], Any]
 # What an apply of a change says of its files.
@@ -84,7 +84,7 @@ def status_of(reconciler: Reconciler, found: PlannedRun) -> dict[str, Any]:
     Raises: WarpError when there is none.
     """
     force = _in_force(reconciler)
-    data = status_data(reconciler.session, force.read, force.wanted, found)
+    data = status_data(reconciler.workspace, force.read, force.wanted, found)
     codes = {item.code for item in reconciler.mailbox.stats.conditions}
     data = with_waiting(data, codes, force.waiting)
     waits = reconciler.desired.unwritten is not None and reconciler.desired.findings
@@ -110,14 +110,14 @@ def _watched(reconciler: Reconciler) -> tuple[Condition, ...]:
 def plan(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     """From the kernel as it is to the YAML as it is. Raises: as `warpctl plan`."""
     allocations = reconciler.allocations()[0]
-    return planned(reconciler.session, reconciler.kernel, True, _watched(reconciler), allocations)
+    return planned(reconciler.workspace, reconciler.kernel, True, _watched(reconciler), allocations)
 
 
 def validate(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The YAML as it is. Raises: WarpError when the state folder cannot be read."""
     try:
         return validated(
-            reconciler.session, reconciler.session.read(previous=reconciler.allocations()[0])
+            reconciler.workspace, reconciler.workspace.read(previous=reconciler.allocations()[0])
         )
     except InvalidIntent as failure:
         return not_valid(failure)
@@ -133,26 +133,26 @@ def explain(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, A
 
 def doctor(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What `warpctl doctor` checks. Raises: WarpError when the state folder cannot be read."""
-    return examined(reconciler.session, reconciler.allocations()[0], True, _watched(reconciler))
+    return examined(reconciler.workspace, reconciler.allocations()[0], True, _watched(reconciler))
 
 
 def entry(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """One number of the history. Raises: WarpError when it is not kept."""
-    return applied_before(reconciler.session, arguments["number"], reconciler.kernel)
+    return applied_before(reconciler.workspace, arguments["number"], reconciler.kernel)
 
 
 def between(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Two numbers of the history. Raises: WarpError when one is not kept."""
-    return applied_between(reconciler.session, arguments["older"], arguments["newer"])
+    return applied_between(reconciler.workspace, arguments["older"], arguments["newer"])
 
 
 def apply(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What `warpctl apply --yes` does. Raises: as that."""
-    session, kernel = reconciler.session, reconciler.kernel
+    workspace, kernel = reconciler.workspace, reconciler.kernel
     with _writer(reconciler) as obstacle:
-        History(session).refuse_pending()
+        History(workspace).refuse_pending()
         previous, lost = reconciler.allocations()
-        read = with_rollback(session, session.read(previous=previous))
+        read = with_rollback(workspace, workspace.read(previous=previous))
         if read.risks and not arguments.get("yes"):
             raise WarpError(
                 read.risks[0].message,
@@ -161,12 +161,12 @@ def apply(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any
                 hint="say yes to go on all the same",
             )
         if "digest" in arguments:
-            refuse_stale(kernel, session.target(read, create=False), arguments["digest"])
+            refuse_stale(kernel, workspace.target(read, create=False), arguments["digest"])
         return _applied(reconciler, read, arguments, lost or obstacle)
 
 
 def _writer(reconciler: Reconciler) -> AbstractContextManager[WarpError | None]:
-    store = reconciler.session.store
+    store = reconciler.workspace.store
     return store.writer_if_possible("warpd (asked)", make=reconciler.desired.active is None)
 
 
@@ -185,36 +185,36 @@ def _applied(
     Raises:
         WarpError: as `warpctl apply`; or a file could not be written, and nothing was applied.
     """
-    session, kernel = reconciler.session, reconciler.kernel
-    before, by = intent_in_force(session), str(arguments.get("by", "warpd (asked)"))
+    workspace, kernel = reconciler.workspace, reconciler.kernel
+    before, by = intent_in_force(workspace), str(arguments.get("by", "warpd (asked)"))
     within_s = within(arguments["confirm_within_s"]) if "confirm_within_s" in arguments else 0
-    back_to = rollback_target(session, kernel, within_s)
+    back_to = rollback_target(workspace, kernel, within_s)
     history = reconciler.desired.history
     mark = history.mark() if drafts else None
     done = commit(history, read, by, kernel, reconciler.applied, obstacle)
     found = planned_run(kernel, done.target)
-    data = without_steps(session, done.target, found, read, before)
+    data = without_steps(workspace, done.target, found, read, before)
     if done.unwritten is not None:
         data["unwritten"] = unwritten_json(done.unwritten, done.waiting, within_s)
-    with _withdrawn_on_failure(session, mark, done):
+    with _withdrawn_on_failure(workspace, mark, done):
         data["confirm_until"] = await_confirmation(
-            session, done.number, back_to, within_s if done.unwritten is None else 0, by
+            workspace, done.number, back_to, within_s if done.unwritten is None else 0, by
         )
-        write_all(session, drafts)
+        write_all(workspace, drafts)
     outcome = converge(kernel, lambda: replan(kernel, done.target, found), found)
     return outcome_json(outcome, data)
 
 
 @contextlib.contextmanager
 def _withdrawn_on_failure(
-    session: Session, mark: HistoryMark | None, done: Commitment
+    workspace: Workspace, mark: HistoryMark | None, done: Commitment
 ) -> Iterator[None]:
     """Where the files could not be written, the history is as before: nothing was applied."""
     try:
         yield
     except (WarpError, OSError):
         if mark is not None and done.unwritten is None:
-            History(session).withdraw(mark)
+            History(workspace).withdraw(mark)
         raise
 
 
@@ -223,21 +223,21 @@ def _withdrawn_on_failure(
 
 def yaml(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> YamlSnapshot:
     """The files as they are. Raises: WarpError when the allocations cannot be read."""
-    session = reconciler.session
-    origin = session.checkout.origin if session.checkout is not None else ""
-    folder = session.checkout.folder_in_origin if session.checkout is not None else "."
+    workspace = reconciler.workspace
+    origin = workspace.checkout.origin if workspace.checkout is not None else ""
+    folder = workspace.checkout.folder_in_origin if workspace.checkout is not None else "."
     allocations, active = reconciler.allocations()[0], reconciler.desired.active
     section: dict[str, Any] = {}
     if active is not None:
         section = active.read.intent.gateway.model_dump(mode="json", exclude_unset=True)
-    return YamlSnapshot(session.files(), allocations, origin, folder, section)
+    return YamlSnapshot(workspace.files(), allocations, origin, folder, section)
 
 
 def candidate(reconciler: Reconciler, arguments: Mapping[str, Any]) -> Candidate:
     """A change that is looked at: nothing is written. Raises: as `candidates.draw_up`."""
     active = reconciler.desired.active
     return draw_up(
-        reconciler.session,
+        reconciler.workspace,
         reconciler.kernel,
         arguments["base"],
         arguments["drafts"],
@@ -253,17 +253,17 @@ def apply_change(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[s
         Busy: files or plan are others than reviewed.
         WarpError: as `apply`.
     """
-    session, kernel, change = reconciler.session, reconciler.kernel, arguments["candidate"]
+    workspace, kernel, change = reconciler.workspace, reconciler.kernel, arguments["candidate"]
     with _writer(reconciler) as obstacle:
-        History(session).refuse_pending()
+        History(workspace).refuse_pending()
         previous, lost = reconciler.allocations()
         digest, active = arguments["digest"], reconciler.desired.active
         in_force = active.read if active is not None else None
-        read = still_reviewed(session, kernel, change, digest, previous, in_force)
+        read = still_reviewed(workspace, kernel, change, digest, previous, in_force)
         refuse_disagreed(read, previous, arguments["agree"])
         data = _applied(reconciler, read, arguments, lost or obstacle, change.drafts)
-    names = [name_of(draft.file, session.main_file) for draft in change.drafts]
-    return {**data, "files": {"written": names, "if_undone": FILES_STAY}}
+    names = [name_of(draft.file, workspace.main_file) for draft in change.drafts]
+    return {**data, "files": {"written": names, "if_rolled_back": FILES_STAY}}
 
 
 def export(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -277,7 +277,7 @@ def export(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, An
     request: ExportRequest = arguments["request"]
     target, by = _in_force(reconciler).wanted, str(arguments["by"])
     split_name(target, f"{request.network}/{request.endpoint}")
-    store = reconciler.session.store
+    store = reconciler.workspace.store
     with store.writer(command="warpd (asked)"):
         made = exports.export(store, target, reconciler.host or Host(), request, by)
     reconciler.report.exported(request, made.config.version, by, made.chain)
@@ -297,10 +297,10 @@ def confirm(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, A
 
     Raises: as that; Busy: somebody else has applied it.
     """
-    session = reconciler.session
-    with session.store.writer(command="warpd (asked)"):
-        _refuse_of_others(session, arguments)
-        return {"version": VERSION, "confirmed": History(session).confirm()}
+    workspace = reconciler.workspace
+    with workspace.store.writer(command="warpd (asked)"):
+        _refuse_of_others(workspace, arguments)
+        return {"version": VERSION, "confirmed": History(workspace).confirm()}
 
 
 def rollback(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -309,16 +309,16 @@ def rollback(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, 
 
     Raises: as that; Busy: somebody else has applied it.
     """
-    session, to = reconciler.session, arguments.get("to")
-    with session.store.writer_if_possible("warpd (asked)", make=False):
-        _refuse_of_others(session, arguments)
+    workspace, to = reconciler.workspace, arguments.get("to")
+    with workspace.store.writer_if_possible("warpd (asked)", make=False):
+        _refuse_of_others(workspace, arguments)
         if arguments.get("files"):
-            return undone_with_files(session, reconciler.kernel, to)
-        undone, number = undo(session, reconciler.kernel, to)
+            return undone_with_files(workspace, reconciler.kernel, to)
+        undone, number = undo(workspace, reconciler.kernel, to)
         return undone_json(undone.outcome, number, undone.unwritten)
 
 
-def _refuse_of_others(session: Session, arguments: Mapping[str, Any]) -> None:
+def _refuse_of_others(workspace: Workspace, arguments: Mapping[str, Any]) -> None:
     """Hold a user to what they have applied themselves, where `applied_by` names one.
 
     Raises:
@@ -327,7 +327,7 @@ def _refuse_of_others(session: Session, arguments: Mapping[str, Any]) -> None:
     user = arguments.get("applied_by")
     if user is None:
         return
-    pending = History(session).pending()
+    pending = History(workspace).pending()
     if pending is None or pending.by != user:
         text = f"nothing that {user} has applied waits to be confirmed"
         raise Busy(text, code="not-yours", hint="see /v1/status: pending_confirm")
@@ -335,7 +335,7 @@ def _refuse_of_others(session: Session, arguments: Mapping[str, Any]) -> None:
 
 def history(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What `warpctl history -o json` shows."""
-    return history_json(History(reconciler.session))
+    return history_json(History(reconciler.workspace))
 
 
 CHANGING: Final = frozenset({"apply", "apply_change", "confirm", "rollback", "suspend", "resume"})

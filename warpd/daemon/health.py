@@ -48,9 +48,9 @@ def facts_of(
     name = reconciler.network_name
     facts = Facts(
         damaged=_damaged(reconciler),
-        damaged_pending=damaged_pending(reconciler.session),
-        obstacle=reconciler.session.store.obstacle(),
-        state_dir=str(reconciler.session.store.folder),
+        damaged_pending=damaged_pending(reconciler.workspace),
+        obstacle=reconciler.workspace.store.obstacle(),
+        state_dir=str(reconciler.workspace.store.folder),
         findings=() if desired.awaiting_consent else headlines(desired.findings),
         awaiting=desired.awaiting_consent if awaits_consent else "",
         pending=pending_facts(desired.pending),
@@ -78,7 +78,7 @@ def _damaged(reconciler: Reconciler) -> WarpError | None:
     """The damaged file of the state folder: as it is seen now, or as the last pass met it."""
     why = reconciler.desired.unwritten
     met = why if why is not None and why.code in DAMAGED else None
-    return damaged(reconciler.session) or met
+    return damaged(reconciler.workspace) or met
 
 
 def _with_state_folder(facts: Facts, desired: DesiredState) -> Facts:

@@ -63,14 +63,14 @@ class Loop:
         self._log = reconciler.report.log
         self._notifier = Notifier()
         self._flags: deque[str] = deque()  # added to by other threads
-        session = reconciler.session
+        workspace = reconciler.workspace
         self._watcher = Watcher(
-            session.config, lambda: self._flag(FILES), lambda: self._flag(NAMESPACES)
+            workspace.config, lambda: self._flag(FILES), lambda: self._flag(NAMESPACES)
         )
         self._source_poller: SourcePoller | None = None
-        if session.checkout is not None:
-            self._source_poller = SourcePoller(session.checkout, lambda: self._flag(PULLED))
-        self._event_log = EventLog(session.store.folder, self._events_in_memory)
+        if workspace.checkout is not None:
+            self._source_poller = SourcePoller(workspace.checkout, lambda: self._flag(PULLED))
+        self._event_log = EventLog(workspace.store.folder, self._events_in_memory)
         self._written = mailbox.last_number  # the event up to which they are on disk
         self._signal = 0
         self._ready = False
@@ -195,7 +195,7 @@ class Loop:
 
     def _pass(self, request: PassRequest) -> None:
         result = self._reconciler.run(request)
-        self._reconciler.session.store.announce_daemon()
+        self._reconciler.workspace.store.announce_daemon()
         self._events.listen()
         if request.groups is None:
             self._watcher.follow()
@@ -255,7 +255,7 @@ def answer_of(
     if request.verb in CHANGING:
         reconciler.mailbox.moment += 1
         scheduler.on_events(None, now_s)
-        reconciler.report.asked(request.verb, str(request.arguments.get("by", "")))
+        reconciler.report.requested(request.verb, str(request.arguments.get("by", "")))
         publisher.changed()
     if request.verb == "status":
         return publisher.view(answer)

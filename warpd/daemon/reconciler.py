@@ -30,7 +30,7 @@ from warpd.kernel.state import ROOT, Action, Host, State
 from warpd.networks.problems import Problem
 from warpd.reconcile.engine import ApplyResult, PlannedRun, converge
 from warpd.service.commitment import Applied, has_devices
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 REAL_CLOCK: Final = Clock()
 
@@ -48,7 +48,7 @@ class Reconciler:
 
     def __init__(
         self,
-        session: Session,
+        workspace: Workspace,
         kernel: Kernel,
         mailbox: Mailbox,
         log: structlog.stdlib.BoundLogger,
@@ -59,9 +59,9 @@ class Reconciler:
         """`before_look` takes in the kernel's events that a look covers; `resolver` says where the
         host names of endpoints are now.
         """
-        self.session, self.kernel, self.mailbox = session, kernel, mailbox
+        self.workspace, self.kernel, self.mailbox = workspace, kernel, mailbox
         self.report = Reporter(mailbox, log, clock)
-        self.desired = DesiredState(session, kernel, self.report, clock)
+        self.desired = DesiredState(workspace, kernel, self.report, clock)
         self._clock = clock
         self._observer = Observer(kernel, clock, before_look)
         self._resolver = resolver or EndpointResolver()
@@ -103,7 +103,7 @@ class Reconciler:
             Busy: another command holds the lock of the state folder.
             FilesBeingWritten: and there is nothing else to do.
         """
-        store = self.session.store
+        store = self.workspace.store
         try:
             with store.writer_if_possible(COMMAND, make=self._may_make_folder()) as obstacle:
                 result = self._pass(request, obstacle)
@@ -137,7 +137,7 @@ class Reconciler:
         """
         if self.desired.active is not None:
             return False
-        return self.session.store.folder.exists() or not has_devices(self.kernel)
+        return self.workspace.store.folder.exists() or not has_devices(self.kernel)
 
     def _nothing_done(self) -> PassResult:
         return PassResult(unwritten=self.desired.unwritten is not None)
@@ -185,7 +185,7 @@ class Reconciler:
                 "name": peer.endpoint,
                 "address": address,
             }
-            self.report.peer_dialled(about, "" if fault is None else str(fault))
+            self.report.peer_address_set(about, "" if fault is None else str(fault))
 
     def _report_machine(self, found: PlannedRun) -> None:
         """What the look showed of this machine."""

@@ -41,8 +41,8 @@ class Reporter:
     # -- the YAML
 
     def intent_applied(self, networks: int) -> None:
-        self.log.info("intent", networks=networks)
-        self.event("intent", networks=networks)
+        self.log.info("intent applied", networks=networks)
+        self.event("intent_applied", networks=networks)
 
     def intent_warning(self, warning: Finding) -> None:
         self.log.warning("config_warning", finding=render_headline(warning), hint=warning.hint)
@@ -52,7 +52,7 @@ class Reporter:
             about = {"finding": render_headline(finding), "hint": finding.hint}
             self.log.error("the YAML is not valid; what was applied stays in force", **about)
         shown = [render_headline(finding) for finding in findings[:FINDINGS_MAX]]
-        self.event("invalid", findings=shown)
+        self.event("intent_invalid", findings=shown)
 
     def consent_required(self, why: str, command: str) -> None:
         """`command` is what gives the consent."""
@@ -68,32 +68,32 @@ class Reporter:
     def source_polled(self, before: SourceStatus, now: SourceStatus) -> None:
         if now.revision != before.revision:
             self.log.info("pulled", revision=now.revision)
-            self.event("source", revision=now.revision)
+            self.event("source_pulled", revision=now.revision)
         if now.error and now.error != before.error:
             self.log.error("pull failed; the applied configuration stays in force", error=now.error)
-            self.event("source", error=now.error)
+            self.event("source_failed", error=now.error)
 
-    def asked(self, verb: str, by: str) -> None:
+    def requested(self, verb: str, by: str) -> None:
         """Somebody has changed something over the control socket; `by` names who."""
-        self.log.info("asked", verb=verb, by=by)
-        self.event("asked", verb=verb, by=by)
+        self.log.info("request", verb=verb, by=by)
+        self.event("request", verb=verb, by=by)
 
     # -- the state folder
 
     def state_unwritable(self, why: WarpError) -> None:
         text = "state folder not writable: additions are delayed"
         self.log.error(text, error=why.message, hint=why.hint)
-        self.event("unwritten", error=why.message)
+        self.event("state_unwritable", error=why.message)
 
     def state_writable_again(self) -> None:
         self.log.info("state folder writable again")
-        self.event("written")
+        self.event("state_writable")
 
     def recovered_from_kernel(self, networks: int, unnamed: int) -> None:
         """`unnamed` is the number of endpoints of which only the keys are known."""
         about = {"networks": networks, "unnamed": unnamed}
         self.log.error("state lost: the applied intent was recovered from the kernel", **about)
-        self.event("from_kernel", **about)
+        self.event("recovered_from_kernel", **about)
 
     def confirm_expired(self, number: int, back_to: int) -> None:
         self.log.warning("confirmation timed out: rolling back", number=number, to=back_to)
@@ -148,12 +148,12 @@ class Reporter:
         self.log.error(text, object=item, network=owner_text(network))
         self.event("object_contested", object=item, network=network)
 
-    def peer_dialled(self, about: Mapping[str, Any], error: str) -> None:
+    def peer_address_set(self, about: Mapping[str, Any], error: str) -> None:
         """`about` has network, endpoint, name and address; `error` is "" where it succeeded."""
         if error:
-            self.log.info("dials", **about, error=error)
+            self.log.warning("peer address not set", **about, error=error)
         else:
-            self.log.info("dials", **about)
+            self.log.info("peer address set", **about)
 
     # -- a pass
 
@@ -190,8 +190,8 @@ class Reporter:
         why = {"unread": conflict.unread} if conflict.unread else {"foreign": conflict.foreign}
         about = {"object": str(conflict.key), **why}
         vcid = naming.vcid_of_namespace(conflict.group)
-        self.log.error("blocked", vcid=vcid, network=owner_text(network), **about)
-        self.event("blocked", network=network, **about)
+        self.log.error("conflict", vcid=vcid, network=owner_text(network), **about)
+        self.event("conflict", network=network, **about)
 
 
 def _log_fields(step: Step) -> dict[str, Any]:

@@ -128,7 +128,7 @@ class Scheduler:
         )
         self._batch_until = now  # when what was heard may be worked on
         self._idle_until = now
-        self._next_look = now
+        self._next_resync = now
         self._failing: dict[str, Backoff] = {}
         self._reverted: dict[str, deque[float]] = {}
         self._contested: dict[str, str] = {}  # object -> group
@@ -162,7 +162,7 @@ class Scheduler:
         """The pass to make now, taken off the list; None when there is none."""
         if now < self._busy_until:
             return None
-        if self._asked or now >= self._next_look:
+        if self._asked or now >= self._next_resync:
             return self._look_at_everything(now)
         files = bool(self._files_due) and self._files_due[0] <= now
         if files:
@@ -181,7 +181,7 @@ class Scheduler:
         self._later.clear()
         self._everything = False
         self._clear_files(now)
-        self._next_look = now + self.interval_s
+        self._next_resync = now + self.interval_s
         return PassRequest(True, None, asked)
 
     def _take_groups(self, now: float) -> frozenset[str] | None:
@@ -228,7 +228,7 @@ class Scheduler:
 
     def _times(self) -> Iterator[float]:
         """Every moment at which something may be due."""
-        yield self._next_look
+        yield self._next_resync
         if self._files_due:
             yield self._files_due[0]
         if self._unwritten is not None:
@@ -246,12 +246,12 @@ class Scheduler:
         """A pass is over."""
         self._idle_until = now + COOLDOWN_RATIO * result.seconds
         if request.groups is None:
-            self._next_look = now + max(self.interval_s, RESYNC_SHARE * result.seconds)
+            self._next_resync = now + max(self.interval_s, RESYNC_SHARE * result.seconds)
         if result.busy or result.writing:
             self._requeue(request, now)
         elif result.all_failed:
             self._pass_backoff = self._longer(self._pass_backoff, PAUSE_MAX_S, now)
-            self._next_look = self._pass_backoff.until
+            self._next_resync = self._pass_backoff.until
         else:
             self._looked(request, result, now)
 
@@ -279,7 +279,7 @@ class Scheduler:
         if request.files:
             self._files_due = deque([self._busy_until])
         if request.groups is None:
-            self._next_look = self._busy_until
+            self._next_resync = self._busy_until
         self._groups |= request.groups or frozenset()
 
     # -- pauses
@@ -347,5 +347,5 @@ class Scheduler:
             group: (pause.times, max(0.0, pause.until - now)) for group, pause in pauses.items()
         }
 
-    def next_look_s(self, now: float) -> float:
-        return max(0.0, self._next_look - now)
+    def next_resync_s(self, now: float) -> float:
+        return max(0.0, self._next_resync - now)

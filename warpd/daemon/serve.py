@@ -33,7 +33,7 @@ from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, WarpError
 from warpd.kernel.api import Kernel
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.service.workspace import (
-    Session,
+    Workspace,
     require_root,
 )
 from warpd.store import event_log
@@ -52,9 +52,9 @@ def serve(options: Options) -> int:
     except WarpError as failure:
         log.error("not started", error=failure.message, hint=failure.hint)
         return failure.exit_code
-    session, self_pipe = Session(options.config, options.state_dir), SelfPipe()
+    workspace, self_pipe = Workspace(options.config, options.state_dir), SelfPipe()
     kernel = LiveKernel(options.event_bytes, options.socket.parent)
-    daemon = assemble(kernel, self_pipe, session, log, options.interval_s)
+    daemon = assemble(kernel, self_pipe, workspace, log, options.interval_s)
     daemon.mailbox.stats = Stats(keeps_peers=options.wireguard_metrics)
     try:
         if options.once:
@@ -100,7 +100,7 @@ class Daemon:
 def assemble(
     kernel: Kernel,
     wake: Callable[[], None],
-    session: Session,
+    workspace: Workspace,
     log: structlog.stdlib.BoundLogger,
     interval_s: float,
     clock: Clock = REAL_CLOCK,
@@ -116,12 +116,12 @@ def assemble(
         background: does what takes long beside the loop.
     """
     mailbox = Mailbox(wake)
-    mailbox.records = Store(session.store.folder)
-    mailbox.restore(event_log.read(session.store.folder))
+    mailbox.records = Store(workspace.store.folder)
+    mailbox.restore(event_log.read(workspace.store.folder))
     scheduler = Scheduler(interval_s, jitter, clock.monotonic())
     events = KernelEvents(kernel, scheduler, mailbox, log, clock)
-    reconciler = Reconciler(session, kernel, mailbox, log, clock, before_look=events.take_in)
-    stale = StaleConfigs(mailbox, session.store, background)
+    reconciler = Reconciler(workspace, kernel, mailbox, log, clock, before_look=events.take_in)
+    stale = StaleConfigs(mailbox, workspace.store, background)
     publisher = Publisher(reconciler, scheduler, mailbox, events, clock, stale)
     return Daemon(mailbox, scheduler, events, reconciler, publisher)
 

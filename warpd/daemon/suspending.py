@@ -25,7 +25,7 @@ ASKED: Final = "warpd (asked)"
 
 def suspensions(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     """All suspended endpoints. Raises: WarpError when nothing is in force."""
-    return suspensions_json(reconciler.session, _target(reconciler))
+    return suspensions_json(reconciler.workspace, _target(reconciler))
 
 
 def suspend(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def suspend(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, A
     request = SuspendRequest(
         name, arguments.get("for_s"), str(arguments["by"]), str(arguments.get("reason", ""))
     )
-    item = suspension(target, request, reconciler.session.suspensions.now_s)
+    item = suspension(target, request, reconciler.workspace.suspensions.now_s)
     why = _add(reconciler, item)
     network, _slash, endpoint = name.partition("/")
     reconciler.report.suspended(item, (network, endpoint))
@@ -49,12 +49,12 @@ def suspend(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, A
 
 def _add(reconciler: Reconciler, item: Suspension) -> WarpError | None:
     """Why it is in memory only; None where it was written down."""
-    session = reconciler.session
+    workspace = reconciler.workspace
     try:
-        with session.store.writer_if_possible(ASKED, make=False) as obstacle:
-            return session.suspensions.add(item, obstacle)
+        with workspace.store.writer_if_possible(ASKED, make=False) as obstacle:
+            return workspace.suspensions.add(item, obstacle)
     except Busy as failure:  # the next pass writes it down
-        return session.suspensions.add(item, failure)
+        return workspace.suspensions.add(item, failure)
 
 
 def resume(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,9 +66,9 @@ def resume(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, An
     """
     target, name = _target(reconciler), str(arguments["endpoint"])
     network, endpoint = split_name(target, name)
-    session = reconciler.session
-    with session.store.writer(ASKED):
-        if session.suspensions.remove(first_names(target.allocations, network, endpoint)) is None:
+    workspace = reconciler.workspace
+    with workspace.store.writer(ASKED):
+        if workspace.suspensions.remove(first_names(target.allocations, network, endpoint)) is None:
             raise not_suspended(name)
     reconciler.report.resumed((network, endpoint), str(arguments["by"]))
     return answer(name, None, _carry_out(reconciler, name), "")

@@ -144,15 +144,15 @@ def compile_network(inputs: CompileInputs, keys: KeysOf = keys_of) -> CompiledNe
     if isolation.unsupported_reason(network):
         isolation = mode("namespace")
     kind = type_named(network.intent.type)
-    place = isolation.placement(network)
+    placement = isolation.placement_of(network)
     peers = [
         _peer(endpoint, network.vcid, inputs.master, keys)
         for endpoint in network.endpoints_in_force()
     ]
     private = network_key_of(network.intent, inputs.gateway, network.vcid, inputs.master)
     inner = [
-        *tunnel.objects(network, place, _driver(inputs), private, peers),
-        *kind.objects(network, place, peers),
+        *tunnel.objects(network, placement, _driver(inputs), private, peers),
+        *kind.objects(network, placement, peers),
     ]
     built = isolation.build(
         network, kind.egress_requirements(network), kind.firewall_policy(network), inner

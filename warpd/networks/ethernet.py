@@ -45,7 +45,7 @@ class LegAdmission:
 
 def objects(
     network: ResolvedNetwork,
-    place: Placement,
+    placement: Placement,
     bridge: Bridge,
     legs: Sequence[Leg],
     admission: LegAdmission,
@@ -53,25 +53,25 @@ def objects(
     """The bridge with its legs."""
     port = admission.port
     group = naming.namespace(network.vcid)
-    own = link_key(place.netns, bridge.name)
+    own = link_key(placement.netns, bridge.name)
     out: list[KernelObject] = [
         bridge,
-        LinkUp(place.netns, bridge.name, own, group),
-        *_quiet(place, bridge.name, group),
+        LinkUp(placement.netns, bridge.name, own, group),
+        *_quiet(placement, bridge.name, group),
     ]
-    out.append(TcIngress(place.netns, bridge.name, frames.bridge_filters(), owner=group))
-    if place.netns == ROOT:
+    out.append(TcIngress(placement.netns, bridge.name, frames.bridge_filters(), owner=group))
+    if placement.netns == ROOT:
         out.append(NftElements(ROOT, "bridge_ifaces", frozenset({bridge.name}), bridge.name, group))
     for leg in legs:
-        key = link_key(place.netns, leg.name)
-        out += [leg, LinkUp(place.netns, leg.name, key), *_quiet(place, leg.name, group)]
-        out.append(TcIngress(place.netns, leg.name, admission.filters, owner=group))
-        out += _own_only(place, leg.name)
-        out.append(BridgePort(place.netns, leg.name, port.untagged, port.tagged, port.learning))
+        key = link_key(placement.netns, leg.name)
+        out += [leg, LinkUp(placement.netns, leg.name, key), *_quiet(placement, leg.name, group)]
+        out.append(TcIngress(placement.netns, leg.name, admission.filters, owner=group))
+        out += _own_only(placement, leg.name)
+        out.append(BridgePort(placement.netns, leg.name, port.untagged, port.tagged, port.learning))
     return out
 
 
-def _quiet(place: Placement, name: str, group: str) -> list[KernelObject]:
+def _quiet(placement: Placement, name: str, group: str) -> list[KernelObject]:
     """No address of the gateway's own on a tenant's segment, not even a link-local one, and nothing
     answered or forwarded.
 
@@ -80,16 +80,18 @@ def _quiet(place: Placement, name: str, group: str) -> list[KernelObject]:
     """
     values = {f"net/ipv6/conf/{name}/disable_ipv6": "1", f"net/ipv4/conf/{name}/forwarding": "0"}
     values |= {f"net/ipv4/conf/{name}/arp_ignore": "8", f"net/ipv4/conf/{name}/rp_filter": "1"}
-    key = link_key(place.netns, name)
-    return [Sysctl(place.netns, path, value, key, owner=group) for path, value in values.items()]
+    key = link_key(placement.netns, name)
+    return [
+        Sysctl(placement.netns, path, value, key, owner=group) for path, value in values.items()
+    ]
 
 
 def bridge(
-    network: ResolvedNetwork, place: Placement, name: str, protocol: int, legs: int
+    network: ResolvedNetwork, placement: Placement, name: str, protocol: int, legs: int
 ) -> Bridge:
     limit = max_learned(legs)
     return Bridge(
-        place.netns,
+        placement.netns,
         name,
         naming.alias(network.vcid, network.name),
         PAYLOAD,
@@ -98,21 +100,21 @@ def bridge(
     )
 
 
-def _own_only(place: Placement, leg: str) -> list[KernelObject]:
+def _own_only(placement: Placement, leg: str) -> list[KernelObject]:
     """In the root, where tunnels of several networks may have the same two addresses: a leg takes
     what came in by its own.
     """
-    if not place.mark:
+    if not placement.mark:
         return []
     # The guard has set its bit in the mark of what it let in.
     own = only_bits(meta("mark"), 0xFFFFFFFF ^ PERMITTED)
     other = rule(
         "came in by this network",
-        match(own, place.mark, op="!="),
-        count(place.named(OTHER_NETWORK)),
+        match(own, placement.mark, op="!="),
+        count(placement.named(OTHER_NETWORK)),
         DROP,
     )
-    return [IngressFilter(place.netns, leg, (other,))]
+    return [IngressFilter(placement.netns, leg, (other,))]
 
 
 def tagged_of(network: Network) -> Vlans:

@@ -61,7 +61,7 @@ class TunnelPeer:
 
 def objects(
     network: ResolvedNetwork,
-    place: Placement,
+    placement: Placement,
     driver: str,
     private_key: Secret,
     peers: Sequence[TunnelPeer],
@@ -69,26 +69,30 @@ def objects(
     """The device and everything on it, and the permits."""
     mark = naming.alias(network.vcid, network.name)
     out: list[KernelObject] = [
-        WireguardLink(place.netns, place.tunnel, mark, network.mtu, driver, master=place.master),
-        LinkUp(place.netns, place.tunnel, place.link),
+        WireguardLink(
+            placement.netns, placement.tunnel, mark, network.mtu, driver, master=placement.master
+        ),
+        LinkUp(placement.netns, placement.tunnel, placement.link),
         WireguardDevice(
-            place.netns,
-            place.tunnel,
+            placement.netns,
+            placement.tunnel,
             private_key,
             network.allocation.port,
             socket_mark(network.host),
         ),
-        Address(place.netns, place.tunnel, f"{network.gateway_address}/32", place.link),
+        Address(placement.netns, placement.tunnel, f"{network.gateway_address}/32", placement.link),
     ]
     if network.gateway_address6 is not None:
         out.append(
-            Address(place.netns, place.tunnel, f"{network.gateway_address6}/128", place.link)
+            Address(
+                placement.netns, placement.tunnel, f"{network.gateway_address6}/128", placement.link
+            )
         )
-    out += [_route(place, str(item)) for item in network.inside]
+    out += [_route(placement, str(item)) for item in network.inside]
     out += [
         WireguardPeer(
-            place.netns,
-            place.tunnel,
+            placement.netns,
+            placement.tunnel,
             p.public_key,
             p.preshared_key,
             p.keepalive,
@@ -101,33 +105,33 @@ def objects(
     owned = [
         (int(p.address) - int(network.subnet.network_address), p.share, p.sources) for p in peers
     ]
-    numbers = (place.netns, place.suffix, network.shares, owned)
+    numbers = (placement.netns, placement.suffix, network.shares, owned)
     return [
         *out,
         *connection_limits.elements(*numbers),
         *icmp_errors.elements(*numbers),
-        *_allocations(place, peers),
+        *_allocations(placement, peers),
     ]
 
 
-def _route(place: Placement, prefix: str) -> Route:
+def _route(placement: Placement, prefix: str) -> Route:
     return Route(
-        place.netns,
+        placement.netns,
         prefix,
-        place.tunnel,
-        place.link,
-        table=place.table,
+        placement.tunnel,
+        placement.link,
+        table=placement.table,
         metric=default_metric(prefix),
     )
 
 
-def _allocations(place: Placement, peers: Sequence[TunnelPeer]) -> list[KernelObject]:
+def _allocations(placement: Placement, peers: Sequence[TunnelPeer]) -> list[KernelObject]:
     sources = [source for peer in peers for source in peer.sources]
     pairs = (
         (name, frozenset(source.element for source in sources if source.version == version))
         for name, version in ENDPOINTS
     )
-    return [NftElements(place.netns, place.named(name), own) for name, own in pairs if own]
+    return [NftElements(placement.netns, placement.named(name), own) for name, own in pairs if own]
 
 
 ENDPOINTS = (("endpoints4", 4), ("endpoints6", 6))

@@ -20,7 +20,7 @@ from warpd.service.unit_settings import credential
 from warpd.store.file_lock import take
 
 FETCHED: Final = "refs/warpd/target"
-SAID_MAX: Final = 2000  # characters of what the server says that are handed on
+OUTPUT_MAX: Final = 2000  # characters of what the server says that are handed on
 TIMEOUT_S: Final = 40.0  # of one command of git; a push takes three to five
 PATIENCE_S: Final = 40.0
 TITLE_MAX: Final = 200
@@ -49,12 +49,12 @@ class Proposed:
 
     - `branch`: its name; where the forge keeps none, that of the request.
     - `url`: of the merge request, or of the page that makes one; "" where the server names none.
-    - `said`: what the server said.
+    - `server_output`: what the server wrote.
     """
 
     branch: str
     url: str
-    said: str
+    server_output: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +92,9 @@ def push(
         _commit(git, settings, clone, patch)
         words, branch = _refspec(settings, name, title)
         git_output = git.run("push", *words, folder=clone)
-    said = "\n".join(_remote_lines(git_output.errors))[:SAID_MAX]
-    found = _WEB_ADDRESS.search(said)
-    return Proposed(branch, found[0] if found else "", said)
+    server_output = "\n".join(_remote_lines(git_output.errors))[:OUTPUT_MAX]
+    found = _WEB_ADDRESS.search(server_output)
+    return Proposed(branch, found[0] if found else "", server_output)
 
 
 def _check_out(git: GitCommand, settings: RemoteSettings, clone: Path) -> None:

@@ -1,7 +1,8 @@
 """The entry point of `warpd-propose`: one request on stdin, one answer on stdout.
 
 systemd starts it for each connection to its socket (`warpd-propose@.service`). Both are a line of
-JSON: `{"name", "title", "patch"}`, and `{"branch", "url", "said"}` or `{"error", "code", "hint"}`.
+JSON: `{"name", "title", "patch"}`, and `{"branch", "url", "server_output"}` or `{"error", "code",
+"hint"}`.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def answer_to(stream: BinaryIO, folders: UnitFolders) -> dict[str, Any]:
         return {"error": "this is no request", "code": "bad-request", "hint": ""}
     except WarpError as failure:
         return {"error": failure.message, "code": failure.code, "hint": failure.hint}
-    return {"branch": made.branch, "url": made.url, "said": made.said}
+    return {"branch": made.branch, "url": made.url, "server_output": made.server_output}
 
 
 def parser() -> argparse.ArgumentParser:

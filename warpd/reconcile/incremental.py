@@ -297,7 +297,7 @@ def _differing(root: Dump, wanted: State) -> set[str]:
     """
     have = {item.key: item for item in root.objects}
     ends = {link_key(ROOT, end.name) for end in root.ends}
-    differ = {item.group for key, item in have.items() if _is_surplus(item, wanted.get(key))}
+    differ = {item.group for key, item in have.items() if _is_unwanted(item, wanted.get(key))}
     for key, item in wanted.objects.items():
         if key.netns != ROOT:
             continue
@@ -307,7 +307,7 @@ def _differing(root: Dump, wanted: State) -> set[str]:
     return differ
 
 
-def _is_surplus(item: KernelObject, wanted: KernelObject | None) -> bool:
+def _is_unwanted(item: KernelObject, wanted: KernelObject | None) -> bool:
     """Whether something is there that should not be, and that can be taken away."""
     return wanted is None and item.removable
 

@@ -26,7 +26,7 @@ from warpd.service.edits import Draft, difference, name_of, write
 from warpd.service.queries import refuse_stale
 from warpd.service.views.render import VERSION, finding_json
 from warpd.service.views.report import described, with_rollback
-from warpd.service.workspace import RISKS, LoadedIntent, Session
+from warpd.service.workspace import RISKS, LoadedIntent, Workspace
 from warpd.store.atomic_file import replace
 
 HALF: Final = "changing.json"  # in the state folder: what files were that are being written
@@ -111,7 +111,7 @@ class YamlSnapshot:
 
 
 def draw_up(
-    session: Session,
+    workspace: Workspace,
     kernel: Kernel,
     base: str,
     drafts: Sequence[Draft],
@@ -121,7 +121,7 @@ def draw_up(
     """Look at a change, without writing anything.
 
     Args:
-        session: the gateway.
+        workspace: the gateway.
         kernel: it is read.
         base: the `identity` of the files that the drafts were made from.
         drafts: the files that change.
@@ -134,20 +134,20 @@ def draw_up(
         DumpError: the kernel could not be read.
         WarpError: the state folder cannot be read.
     """
-    _refuse_moved(session, base)
-    before = _valid(session, previous)
+    _refuse_moved(workspace, base)
+    before = _valid(workspace, previous)
     new = {draft.file: draft.new for draft in drafts}
-    read = with_rollback(session, session.read(new, previous=previous))
-    refuse_lost_state(session, read, kernel)
-    target = session.target(read, create=False)
-    plan = described(session, target, planned_run(kernel, target), read)
+    read = with_rollback(workspace, workspace.read(new, previous=previous))
+    refuse_lost_state(workspace, read, kernel)
+    target = workspace.target(read, create=False)
+    plan = described(workspace, target, planned_run(kernel, target), read)
     removal = _removal_risk(read, previous)
     agree = {item.code for item in read.risks} | ({MASS_REMOVAL} if removal else set())
     changes, applies = touched(before, read), touched(in_force, read)
     answer = {
         "version": VERSION,
         "id": _id(base, drafts),
-        "files": [shown(draft, session) for draft in drafts if draft.old != draft.new],
+        "files": [shown(draft, workspace) for draft in drafts if draft.old != draft.new],
         "networks": sorted(changes.networks),
         "gateway": changes.gateway,
         "plan": plan,
@@ -169,17 +169,17 @@ def draw_up(
     )
 
 
-def shown(draft: Draft, session: Session, context: int = 3) -> dict[str, str]:
+def shown(draft: Draft, workspace: Workspace, context: int = 3) -> dict[str, str]:
     """Return the name of a file, and how it changes."""
-    name = name_of(draft.file, session.main_file)
+    name = name_of(draft.file, workspace.main_file)
     before = "/dev/null" if draft.old is None else name
     return {"file": name, "diff": difference(draft, before, name, context)}
 
 
-def _valid(session: Session, previous: Allocations) -> LoadedIntent | None:
+def _valid(workspace: Workspace, previous: Allocations) -> LoadedIntent | None:
     """Return the YAML as it is; None where it is invalid."""
     try:
-        return session.read(previous=previous)
+        return workspace.read(previous=previous)
     except InvalidIntent:
         return None
 
@@ -272,9 +272,9 @@ def _add(hasher: hashlib._Hash, name: str, raw: bytes) -> None:
     hasher.update(b"%d %d\n" % (len(encoded), len(raw)) + encoded + raw)
 
 
-def _refuse_moved(session: Session, base: str) -> None:
+def _refuse_moved(workspace: Workspace, base: str) -> None:
     """Raises: Busy: the files are others than those that a change was made from."""
-    if identity(session.files()) != base:
+    if identity(workspace.files()) != base:
         text = "the files of the YAML have changed since this change was made"
         raise Busy(text, code=STALE, hint=HINT)
 
@@ -283,7 +283,7 @@ def _refuse_moved(session: Session, base: str) -> None:
 
 
 def still_reviewed(
-    session: Session,
+    workspace: Workspace,
     kernel: Kernel,
     candidate: Candidate,
     digest: str,
@@ -301,14 +301,14 @@ def still_reviewed(
         DumpError: the kernel could not be read.
         WarpError: the YAML comes from a repository.
     """
-    session.to_edit()
-    _refuse_moved(session, candidate.base)
-    read = with_rollback(session, session.read(candidate.new, previous=previous))
+    workspace.to_edit()
+    _refuse_moved(workspace, candidate.base)
+    read = with_rollback(workspace, workspace.read(candidate.new, previous=previous))
     if digest != candidate.digest or touched(in_force, read) != candidate.applies:
         text = "what is in force, or the plan, is not what it was when this change was reviewed"
         raise Busy(text, code=STALE, hint=HINT)
     try:
-        refuse_stale(kernel, session.target(read, create=False), digest)
+        refuse_stale(kernel, workspace.target(read, create=False), digest)
     except Busy as failure:
         raise Busy(failure.message, code=STALE, hint=HINT) from None
     return read
@@ -334,7 +334,7 @@ def _declined(code: str, message: str) -> WarpError:
     return WarpError(message, code="declined", who="operator", hint=hint)
 
 
-def write_all(session: Session, drafts: Sequence[Draft]) -> None:
+def write_all(workspace: Workspace, drafts: Sequence[Draft]) -> None:
     """Write all files or none.
 
     Where there are several, what they were is in the state folder until all are written, so that
@@ -345,23 +345,23 @@ def write_all(session: Session, drafts: Sequence[Draft]) -> None:
     """
     changed = [draft for draft in drafts if draft.old != draft.new]
     if len(changed) > 1:
-        session.store.write_file(HALF, _journal(changed))
+        workspace.store.write_file(HALF, _journal(changed))
     try:
         for draft in changed:
             write(draft)
     except (WarpError, OSError):
         _undo_writes(changed)
-        _forget(session, changed)
+        _forget(workspace, changed)
         raise
-    _forget(session, changed)
+    _forget(workspace, changed)
 
 
-def _forget(session: Session, changed: Sequence[Draft]) -> None:
+def _forget(workspace: Workspace, changed: Sequence[Draft]) -> None:
     if len(changed) > 1:
-        session.store.remove_file(HALF)
+        workspace.store.remove_file(HALF)
 
 
-def undo_partial_write(session: Session) -> bool:
+def undo_partial_write(workspace: Workspace) -> bool:
     """Undo a multi-file write that a crash interrupted; return whether there was one.
 
     It is called inside `store.writer_if_possible`, before the files are read.
@@ -369,12 +369,12 @@ def undo_partial_write(session: Session) -> bool:
     Raises:
         WarpError: the state folder cannot be read or written.
     """
-    text = session.store.document(HALF)
+    text = workspace.store.document(HALF)
     if text is None:
         return False
     with contextlib.suppress(ValueError, KeyError, TypeError):  # damaged: there is nothing to go by
         _undo_writes([_from_journal(row) for row in json.loads(text)["files"]])
-    session.store.remove_file(HALF)
+    workspace.store.remove_file(HALF)
     return True
 
 

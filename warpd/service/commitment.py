@@ -29,7 +29,7 @@ from warpd.reconcile.engine import Target
 from warpd.reconcile.observe import observe
 from warpd.service.history import NOTHING, History
 from warpd.service.recovery import HINT, Recovered, recover
-from warpd.service.workspace import NO_MASTER, LoadedIntent, Session, lost_master
+from warpd.service.workspace import NO_MASTER, LoadedIntent, Workspace, lost_master
 
 IN_KERNEL: Final = "has WireGuard devices in the kernel"
 LOST_ALLOCATIONS: Final = (
@@ -89,17 +89,17 @@ def commit(
         DumpError: the kernel could not be read.
         WarpError: nothing can be written, and it is not known what was in force.
     """
-    session = history.session
+    workspace = history.workspace
     try:
-        refuse_lost_state(session, read, kernel)
+        refuse_lost_state(workspace, read, kernel)
         if obstacle is not None and not _is_written(history, read):
             raise obstacle
-        target = session.commit(read)
+        target = workspace.commit(read)
         return Commitment(target, history.record(read, by).number)
     except InvalidIntent:
         raise
     except (WarpError, OSError) as failure:
-        previous = _known(in_force) or in_kernel(session, read, kernel)
+        previous = _known(in_force) or in_kernel(workspace, read, kernel)
         if previous is None:
             raise
         target = restricted(previous, read)
@@ -116,7 +116,7 @@ def _known(in_force: Callable[[], Applied | None]) -> Applied | None:
     return None
 
 
-def refuse_lost_state(session: Session, read: LoadedIntent, kernel: Kernel) -> None:
+def refuse_lost_state(workspace: Workspace, read: LoadedIntent, kernel: Kernel) -> None:
     """Refuse to go on where a new master secret or new allocations would replace lost ones.
 
     A gateway with allocations, or with devices in the kernel, has had a master secret. One with
@@ -127,8 +127,8 @@ def refuse_lost_state(session: Session, read: LoadedIntent, kernel: Kernel) -> N
         WarpError: the master secret or the allocations are gone, or cannot be read.
         DumpError: the kernel could not be read.
     """
-    if session.master(read.intent) is None:
-        session.refuse_lost_master()
+    if workspace.master(read.intent) is None:
+        workspace.refuse_lost_master()
         if has_devices(kernel):
             raise lost_master(IN_KERNEL)
     elif (
@@ -155,12 +155,12 @@ def shows_devices(observed: Observed) -> bool:
 
 
 def in_kernel(
-    session: Session, read: LoadedIntent, kernel: Kernel, record: LoadedIntent | None = None
+    workspace: Workspace, read: LoadedIntent, kernel: Kernel, record: LoadedIntent | None = None
 ) -> Applied | None:
     """Return what was applied, as far as the kernel shows it.
 
     Args:
-        session: the files.
+        workspace: the files.
         read: the YAML.
         kernel: the kernel.
         record: what was applied last; by default the history says it.
@@ -178,11 +178,11 @@ def in_kernel(
         return None
     if record is None:
         with contextlib.suppress(WarpError, OSError):
-            record = last_read(session)
+            record = last_read(workspace)
     base = record or read
     master = None
     with contextlib.suppress(WarpError, OSError):
-        master = session.master(base.intent)
+        master = workspace.master(base.intent)
     today = datetime.now(UTC).date()
     found = recover(
         base.intent,
@@ -196,7 +196,7 @@ def in_kernel(
         _refuse_mass_removal(found)
     ring = Keyring(master or NO_MASTER, {}, found.keys)
     shown = dataclasses.replace(base, intent=found.intent, allocations=found.allocations)
-    suspensions = session.suspensions.current()
+    suspensions = workspace.suspensions.current()
     return Applied(shown, Target(found.intent, found.allocations, ring, today, suspensions))
 
 
@@ -230,18 +230,18 @@ def restricted(previous: Applied, read: LoadedIntent) -> Target:
     return dataclasses.replace(previous.target, intent=restrict(previous.read.intent, read.intent))
 
 
-def last_applied(session: Session) -> Applied | None:
+def last_applied(workspace: Workspace) -> Applied | None:
     """Return what was applied or restored last, from the history; None if nothing ever was.
 
     Raises:
         WarpError: the state folder cannot be read, or the master secret is gone.
     """
-    read = last_read(session)
-    return Applied(read, session.target_again(read)) if read is not None else None
+    read = last_read(workspace)
+    return Applied(read, workspace.target_again(read)) if read is not None else None
 
 
 def target_again(
-    session: Session, read: LoadedIntent, kernel: Kernel
+    workspace: Workspace, read: LoadedIntent, kernel: Kernel
 ) -> tuple[Target, WarpError | None]:
     """Return the target of what was applied before.
 
@@ -254,12 +254,15 @@ def target_again(
         DumpError: the kernel could not be read.
     """
     return _with_secret_or(
-        session, read, lambda: in_kernel(session, read, kernel, read), lambda shown: shown.target
+        workspace,
+        read,
+        lambda: in_kernel(workspace, read, kernel, read),
+        lambda shown: shown.target,
     )
 
 
 def target_before(
-    session: Session, read: LoadedIntent, kernel: Kernel
+    workspace: Workspace, read: LoadedIntent, kernel: Kernel
 ) -> tuple[Target, WarpError | None]:
     """Return the target of an entry of the history that is not in force.
 
@@ -272,15 +275,15 @@ def target_before(
         DumpError: the kernel could not be read.
     """
     return _with_secret_or(
-        session,
+        workspace,
         read,
-        lambda: in_kernel(session, read, kernel),
+        lambda: in_kernel(workspace, read, kernel),
         lambda shown: restricted(shown, read),
     )
 
 
 def _with_secret_or(
-    session: Session,
+    workspace: Workspace,
     read: LoadedIntent,
     find: Callable[[], Applied | None],
     target: Callable[[Applied], Target],
@@ -289,7 +292,7 @@ def _with_secret_or(
     `find` finds in the kernel, and that failure.
     """
     try:
-        return session.target_again(read), None
+        return workspace.target_again(read), None
     except InvalidIntent:
         raise
     except WarpError as failure:
@@ -299,13 +302,13 @@ def _with_secret_or(
         return target(shown), failure
 
 
-def last_read(session: Session) -> LoadedIntent | None:
+def last_read(workspace: Workspace) -> LoadedIntent | None:
     """Return what was applied or restored last, without its keys; None if nothing ever was.
 
     Raises:
         WarpError: the state folder cannot be read.
     """
-    history = History(session)
+    history = History(workspace)
     entry = history.in_force()
     return history.read(entry) if entry is not None else None
 
@@ -319,7 +322,10 @@ def as_error(failure: Exception) -> WarpError:
 
 def _is_written(history: History, read: LoadedIntent) -> bool:
     """Whether everything that `commit` would write is on the disk already."""
-    session = history.session
-    if session.store.read_allocations() != read.allocations or session.master(read.intent) is None:
+    workspace = history.workspace
+    if (
+        workspace.store.read_allocations() != read.allocations
+        or workspace.master(read.intent) is None
+    ):
         return False
     return history.holds(read)

@@ -24,7 +24,7 @@ from warpd.allocation.model import Allocations
 from warpd.errors import Finding, InvalidEdit, InvalidIntent, WarpError
 from warpd.intent.file_names import FOLDER, MAIN_FILE
 from warpd.intent.loader import Loaded, load
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 from warpd.store.atomic_file import create, replace, translate_oserror
 
 if TYPE_CHECKING:
@@ -108,14 +108,14 @@ class YamlFiles:
 # -- reading
 
 
-def opened(session: Session, allocations: Allocations | None = None) -> YamlFiles:
+def opened(workspace: Workspace, allocations: Allocations | None = None) -> YamlFiles:
     """Read the files that a command may change.
 
     Raises:
         InvalidIntent: a file cannot be read as YAML.
         WarpError: the YAML comes from a repository.
     """
-    return editable(load(session.to_edit()), allocations)
+    return editable(load(workspace.to_edit()), allocations)
 
 
 def editable(loaded: Loaded, allocations: Allocations | None = None) -> YamlFiles:
@@ -557,43 +557,43 @@ def _decoded(raw: bytes) -> tuple[bytes, str]:
 
 
 def checked(
-    session: Session, draft: Draft, previous: Allocations | None = None
+    workspace: Workspace, draft: Draft, previous: Allocations | None = None
 ) -> tuple[Finding, ...]:
     """Return the warnings of the whole intent together with the draft.
 
     Args:
-        session: the files.
+        workspace: the files.
         draft: what would be written.
         previous: the allocations, where those on the disk cannot be read.
 
     Raises:
         InvalidIntent: the YAML would be invalid.
     """
-    return session.read({draft.file: draft.new}, previous=previous).warnings
+    return workspace.read({draft.file: draft.new}, previous=previous).warnings
 
 
 def refusal(
-    session: Session, failure: InvalidIntent, previous: Allocations | None = None
+    workspace: Workspace, failure: InvalidIntent, previous: Allocations | None = None
 ) -> InvalidIntent:
     """Return why an edit is refused, or the file that it comes from.
 
     Scripts take exit code 4 for a YAML that must be fixed; whatever else is wrong is 1.
 
     Args:
-        session: the files.
+        workspace: the files.
         failure: what is wrong.
         previous: as for `checked`.
     """
     try:
-        session.read(previous=previous)
+        workspace.read(previous=previous)
     except InvalidIntent:
-        if session.main_file.exists():
+        if workspace.main_file.exists():
             return failure
     return InvalidEdit(failure.findings)
 
 
 def with_lock(
-    session: Session, draft: Draft, failure: InvalidIntent, previous: Allocations | None = None
+    workspace: Workspace, draft: Draft, failure: InvalidIntent, previous: Allocations | None = None
 ) -> Draft | None:
     """Return the lock file as `warpctl lock` would write it after a draft.
 
@@ -601,7 +601,7 @@ def with_lock(
     file has, and each would keep the other from being changed.
 
     Args:
-        session: the files.
+        workspace: the files.
         draft: what would be written.
         failure: why it would not be valid.
         previous: as for `checked`. Where the allocations are not known, no lock file is made.
@@ -613,15 +613,15 @@ def with_lock(
     if errors != {CONTRADICTS} or previous is not None:
         return None
     with contextlib.suppress(InvalidIntent):
-        session.read()
-        read = session.read({draft.file: draft.new}, yaml_wins=True)
+        workspace.read()
+        read = workspace.read({draft.file: draft.new}, yaml_wins=True)
         old = read.lockfile.raw if read.lockfile is not None else None
-        return Draft(session.lock_file, old, lock_text(read.allocations).encode())
+        return Draft(workspace.lock_file, old, lock_text(read.allocations).encode())
     return None
 
 
 def findings_of_rows(
-    session: Session,
+    workspace: Workspace,
     rows: EndpointTable,
     network: str,
     draft: Draft | None,
@@ -632,7 +632,7 @@ def findings_of_rows(
     Sound rows are checked even if others are broken, so that every problem is reported at once.
 
     Args:
-        session: the files.
+        workspace: the files.
         rows: what the CSV file holds.
         network: the one that its endpoints go to.
         draft: the YAML with the sound rows; None where there are none.
@@ -641,7 +641,7 @@ def findings_of_rows(
     findings = list(rows.findings)
     if draft is not None:
         try:
-            more: Sequence[Finding] = checked(session, draft, previous)
+            more: Sequence[Finding] = checked(workspace, draft, previous)
         except InvalidIntent as failure:
             more = failure.findings
         findings += [rows.relocate(item, network) for item in more]

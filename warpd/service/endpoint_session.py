@@ -27,12 +27,12 @@ class EndpointSession:
     - `presence`: online while the session is valid, stale after that, never without a handshake.
     - `handshake_age_s`: seconds since the last handshake; None for never, and where that is stale
       because the clock was set back and the handshake lies in the future.
-    - `comes_from`: address and port of its latest packet; "" where none is known.
+    - `remote_address`: address and port of its latest packet; "" where none is known.
     """
 
     presence: Presence
     handshake_age_s: int | None
-    comes_from: str
+    remote_address: str
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -79,7 +79,7 @@ def session_text(session: EndpointSession, name: str, dialled: str) -> str:
         dialled: the gateway's address and port in the client config.
     """
     if session.presence == "online":
-        return f"handshake {session.handshake_age_s} s ago, from {session.comes_from}"
+        return f"handshake {session.handshake_age_s} s ago, from {session.remote_address}"
     what = "no handshake since the tunnel was made"
     if session.presence == "stale" and session.handshake_age_s is None:
         what = "the last handshake lies in the future, since the clock was set back"
@@ -92,7 +92,7 @@ def session_text(session: EndpointSession, name: str, dialled: str) -> str:
     )
 
 
-def not_seen(target: str, protocol: str, port: int, mtu: int) -> Iterator[str]:
+def not_observable(target: str, protocol: str, port: int, mtu: int) -> Iterator[str]:
     """Yield what may still stop a packet that passes the gateway.
 
     Args:

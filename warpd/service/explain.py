@@ -94,12 +94,12 @@ class Stage:
 
     - `where`: client, wireguard, route, rule, nat or host.
     - `what`: what is found there.
-    - `goes_on`: whether the packet goes on from there.
+    - `passes`: whether the packet goes on from there.
     """
 
     where: str
     what: str
-    goes_on: bool = True
+    passes: bool = True
 
 
 def explain(state: State, host: Host, question: PacketQuery) -> tuple[Stage, ...]:
@@ -118,13 +118,13 @@ def explain(state: State, host: Host, question: PacketQuery) -> tuple[Stage, ...
 
 def passes(way: Sequence[Stage]) -> bool:
     """Whether the packet goes on from every stage."""
-    return all(stage.goes_on for stage in way)
+    return all(stage.passes for stage in way)
 
 
 def _until_the_end(stages: Iterator[Stage]) -> Iterator[Stage]:
     for stage in stages:
         yield stage
-        if not stage.goes_on:
+        if not stage.passes:
             return
 
 
@@ -224,7 +224,7 @@ def _in_vrf(
         return
     tables = [item.table for item in root if isinstance(item, Route) and item.device == tunnel]
     route = _route(root, tables[0] if tables else -1, packet.target)
-    if _goes_on(root, packet, route):
+    if _passes(root, packet, route):
         yield from _in_root(state, host, packet)
         return
     yield _routed(route)
@@ -234,7 +234,7 @@ def _in_vrf(
         yield _delivered(peers, question, packet)
 
 
-def _goes_on(root: Iterable[KernelObject], packet: Packet, route: Route | None) -> bool:
+def _passes(root: Iterable[KernelObject], packet: Packet, route: Route | None) -> bool:
     """Whether the lookup in the network's table leads on to the host's own rules.
 
     The rule of such a network ignores default routes in its table (suppress_prefixlength 0).

@@ -29,7 +29,7 @@ from warpd.service.commitment import IN_KERNEL, LOST_ALLOCATIONS
 from warpd.service.conditions import Facts, Unrouted
 from warpd.service.history import BROKEN, NOTHING, History, Pending, files_digest, files_of
 from warpd.service.views.suspension import suspension_text
-from warpd.service.workspace import LoadedIntent, Session
+from warpd.service.workspace import LoadedIntent, Workspace
 from warpd.store.state_folder import MasterUnusable
 
 LookUps = Callable[[Iterable[str]], Mapping[str, str]]
@@ -38,7 +38,7 @@ DAMAGED: Final = BROKEN
 
 
 def facts_on_disk(
-    session: Session,
+    workspace: Workspace,
     read: LoadedIntent | None,
     findings: tuple[Finding, ...],
     host: Host | None,
@@ -49,7 +49,7 @@ def facts_on_disk(
     """Return the facts.
 
     Args:
-        session: the files.
+        workspace: the files.
         read: the YAML as it is now; None where it is invalid.
         findings: why it is invalid.
         host: the observed host; None where the kernel could not be read.
@@ -59,17 +59,17 @@ def facts_on_disk(
     """
     intent = read.intent if read is not None else None
     link, state = uplink_state(intent, host)
-    pending, back_to, last_good = _history_facts(session, read)
+    pending, back_to, last_good = _history_facts(workspace, read)
     return Facts(
         last_good=last_good,
         running=running,
-        lost_master=lost_master(session, intent, devices),
-        unusable_master=unusable_master(session, intent),
-        lost_allocations=lost_allocations(session, read, devices),
-        damaged=damaged(session),
-        damaged_pending=damaged_pending(session),
-        obstacle=_obstacle(session),
-        state_dir=str(session.store.folder),
+        lost_master=lost_master(workspace, intent, devices),
+        unusable_master=unusable_master(workspace, intent),
+        lost_allocations=lost_allocations(workspace, read, devices),
+        damaged=damaged(workspace),
+        damaged_pending=damaged_pending(workspace),
+        obstacle=_obstacle(workspace),
+        state_dir=str(workspace.store.folder),
         findings=headlines(findings),
         pending=pending,
         rolled_back_to=back_to,
@@ -78,23 +78,23 @@ def facts_on_disk(
         unrouted=unrouted(intent, host),
         taken_forwarding=taken_forwarding(host),
         problems=problems_of(problems),
-        suspended=suspended_facts(_allocations(session, read), session.suspensions.current()),
-        suspensions_unreadable=_unreadable(session),
+        suspended=suspended_facts(_allocations(workspace, read), workspace.suspensions.current()),
+        suspensions_unreadable=_unreadable(workspace),
     )
 
 
-def _allocations(session: Session, read: LoadedIntent | None) -> Allocations:
+def _allocations(workspace: Workspace, read: LoadedIntent | None) -> Allocations:
     """Return those of the YAML, or else those on the disk, as far as they can be read."""
     if read is not None:
         return read.allocations
     with contextlib.suppress(WarpError, OSError):
-        return session.store.read_allocations()
+        return workspace.store.read_allocations()
     return Allocations()
 
 
-def _unreadable(session: Session) -> str:
+def _unreadable(workspace: Workspace) -> str:
     """Return why the file of suspensions cannot be read; "" also where this user may not."""
-    return session.suspensions.unreadable if os.geteuid() == 0 else ""
+    return workspace.suspensions.unreadable if os.geteuid() == 0 else ""
 
 
 def suspended_facts(allocations: Allocations, suspensions: Iterable[Suspension]) -> dict[str, str]:
@@ -103,26 +103,26 @@ def suspended_facts(allocations: Allocations, suspensions: Iterable[Suspension])
     return {"/".join(name): suspension_text(item) for name, item in found.items()}
 
 
-def _obstacle(session: Session) -> str:
+def _obstacle(workspace: Workspace) -> str:
     """Return why the state folder takes no writes, as `Store.obstacle`.
 
     Returns:
         "" also for a folder that does not exist yet, or that this user may not see.
     """
     try:
-        return session.store.obstacle() if session.store.folder.exists() else ""
+        return workspace.store.obstacle() if workspace.store.folder.exists() else ""
     except PermissionError:
         return ""
 
 
-def damaged(session: Session) -> WarpError | None:
+def damaged(workspace: Workspace) -> WarpError | None:
     """Return which of the files that decide what may be applied are damaged, and how to fix it.
 
     What was applied last is read only where the allocations are damaged, since it tells them, too:
     it may be large.
     """
-    history = History(session)
-    first = _damage(session.store.read_allocations)
+    history = History(workspace)
+    first = _damage(workspace.store.read_allocations)
     second = _damage(history.in_force if first else history.in_force_number)
     if first is None or second is None:
         return first or second
@@ -140,33 +140,33 @@ def _damage(look: Callable[[], object]) -> WarpError | None:
     return None
 
 
-def damaged_pending(session: Session) -> str:
+def damaged_pending(workspace: Workspace) -> str:
     """Return the path of a damaged file of an apply to be confirmed; "" for none."""
     with contextlib.suppress(WarpError, OSError):
-        name = History(session).damaged_pending()
-        return str(session.store.folder / name) if name else ""
+        name = History(workspace).damaged_pending()
+        return str(workspace.store.folder / name) if name else ""
     return ""
 
 
-def lost_master(session: Session, intent: Intent | None, devices: bool) -> str:
+def lost_master(workspace: Workspace, intent: Intent | None, devices: bool) -> str:
     """Return what shows that there was a master secret, where it is gone.
 
     Returns:
         "" where it is there, and where that cannot be known.
     """
     with contextlib.suppress(WarpError, OSError):
-        if intent is not None and session.master(intent) is None:
-            if session.store.read_allocations().networks:
+        if intent is not None and workspace.master(intent) is None:
+            if workspace.store.read_allocations().networks:
                 return "allocations were given with it"
             return f"this gateway {IN_KERNEL}" if devices else ""
     return ""
 
 
-def unusable_master(session: Session, intent: Intent | None) -> MasterUnusable | None:
+def unusable_master(workspace: Workspace, intent: Intent | None) -> MasterUnusable | None:
     """Return why the master secret cannot be used; None where it can, and where that is unknown."""
     try:
         if intent is not None:
-            session.master(intent)
+            workspace.master(intent)
     except MasterUnusable as failure:
         return failure
     except (WarpError, OSError):
@@ -174,7 +174,7 @@ def unusable_master(session: Session, intent: Intent | None) -> MasterUnusable |
     return None
 
 
-def lost_allocations(session: Session, read: LoadedIntent | None, devices: bool) -> str:
+def lost_allocations(workspace: Workspace, read: LoadedIntent | None, devices: bool) -> str:
     """Return what shows that there were allocations, where they are gone.
 
     Returns:
@@ -183,7 +183,7 @@ def lost_allocations(session: Session, read: LoadedIntent | None, devices: bool)
     if not devices or read is None or read.lockfile is not None:
         return ""
     with contextlib.suppress(WarpError, OSError):
-        if not session.store.read_allocations().networks:
+        if not workspace.store.read_allocations().networks:
             return LOST_ALLOCATIONS
     return ""
 
@@ -282,7 +282,7 @@ def taken_forwarding(host: Host | None) -> tuple[int, ...]:
 
 
 def _history_facts(
-    session: Session, read: LoadedIntent | None
+    workspace: Workspace, read: LoadedIntent | None
 ) -> tuple[dict[str, object] | None, int | None, bool]:
     """Return what the history knows.
 
@@ -290,7 +290,7 @@ def _history_facts(
         The apply that is not confirmed; the number that was rolled back to, while the files are
         still those that were rolled back; and whether anything was applied before.
     """
-    history = History(session)
+    history = History(workspace)
     try:
         pending, refused = history.pending(), history.refused
         number = history.in_force_number()

@@ -24,7 +24,7 @@ from typing import Any, Final, TypeVar
 
 from warpd.allocation.model import Allocations
 from warpd.errors import Busy, WarpError
-from warpd.service.workspace import LoadedIntent, Session
+from warpd.service.workspace import LoadedIntent, Workspace
 from warpd.store.state_folder import HISTORY, IN_FORCE, allocations_of_record
 from warpd.store.state_folder import record_name as _name
 
@@ -154,8 +154,8 @@ class History:
     Methods that write are called by whoever holds the store's lock.
     """
 
-    def __init__(self, session: Session) -> None:
-        self.session, self._store = session, session.store
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace, self._store = workspace, workspace.store
         # The entry that was read or written last, with the stamp of its file.
         self._latest: tuple[object, HistoryEntry] | None = None
 
@@ -277,7 +277,7 @@ class History:
             InvalidIntent: this version of warpd refuses what an earlier one accepted.
         """
         files = {path_of(name): text.encode() for name, text in entry.files.items()}
-        return self.session.read_again(files, entry.allocations)
+        return self.workspace.read_again(files, entry.allocations)
 
     def mark_restored(self, number: int, refused: str) -> None:
         """Record that an entry is in force again, instead of files with the digest `refused`."""

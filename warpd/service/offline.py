@@ -22,20 +22,20 @@ from warpd.keys.files import key_files_named
 from warpd.reconcile.engine import Target, converge
 from warpd.reconcile.incremental import planned_run
 from warpd.service.views.report import described_between
-from warpd.service.workspace import NO_MASTER, LoadedIntent, Session
+from warpd.service.workspace import NO_MASTER, LoadedIntent, Workspace
 from warpd.testing.fake_kernel import PLAIN, FakeKernel
 
 EMPTY = "empty"
 
 
-def planned_against(session: Session, before: str) -> dict[str, Any]:
-    """Return the plan from another YAML to that of the session, as `queries.planned` does.
+def planned_against(workspace: Workspace, before: str) -> dict[str, Any]:
+    """Return the plan from another YAML to that of the workspace, as `queries.planned` does.
 
     It has `against` besides, and its `quarantine` is empty: when that ends depends on the moment of
     an apply.
 
     Args:
-        session: the files that are to be in force.
+        workspace: the files that are to be in force.
         before: the file or folder that is in force; "empty" for nothing.
 
     Raises:
@@ -43,9 +43,9 @@ def planned_against(session: Session, before: str) -> dict[str, Any]:
         WarpError: what is in force cannot be made in memory.
     """
     kernel = FakeKernel()
-    previous = None if before == EMPTY else _read(Path(before), session.store.folder)
+    previous = None if before == EMPTY else _read(Path(before), workspace.store.folder)
     held = previous.allocations if previous is not None else Allocations({})
-    read = session.read(previous=held)
+    read = workspace.read(previous=held)
     delivered: dict[str, str] = {}
     if previous is not None:
         delivered = _put(kernel, _target(previous))
@@ -71,7 +71,7 @@ def _read(path: Path, state_dir: Path) -> LoadedIntent:
         text = f"there is no {path} to plan against"
         hint = f"name a file or a folder, or {EMPTY} for a new gateway"
         raise WarpError(text, code="no-such-file", who="operator", hint=hint)
-    return Session(path, state_dir).read(previous=Allocations({}))
+    return Workspace(path, state_dir).read(previous=Allocations({}))
 
 
 def _target(read: LoadedIntent) -> Target:

@@ -36,7 +36,7 @@ from warpd.service.doctor import examine, exports_log
 from warpd.service.endpoint_session import (
     EndpointSession,
     absence,
-    not_seen,
+    not_observable,
     session_of,
     session_text,
 )
@@ -47,7 +47,7 @@ from warpd.service.rollback import start_timer
 from warpd.service.views.advice import forwarding_warnings, host_warnings
 from warpd.service.views.render import VERSION, finding_json
 from warpd.service.views.report import described, overview_of, row_of, with_rollback
-from warpd.service.workspace import LoadedIntent, Session
+from warpd.service.workspace import LoadedIntent, Workspace
 
 NEEDS_PORT: Final = ("tcp", "udp")
 PROTOCOLS: Final[tuple[Protocol, ...]] = get_args(Protocol)
@@ -69,7 +69,7 @@ class ExplainRequest:
 
 
 def planned(
-    session: Session,
+    workspace: Workspace,
     kernel: Kernel,
     running: bool,
     watched: Iterable[Condition],
@@ -90,41 +90,41 @@ def planned(
             names cannot be used.
         WarpError: the master secret or the allocations are gone.
     """
-    read, findings = _read_or_last(session, previous)
-    refuse_lost_state(session, read, kernel)
-    wanted = session.target(read, create=False)
+    read, findings = _read_or_last(workspace, previous)
+    refuse_lost_state(workspace, read, kernel)
+    wanted = workspace.target(read, create=False)
     found = planned_run(kernel, wanted)
     valid = None if findings else read
     host, problems = found.observed.host, found.compiled.problems
-    facts = facts_on_disk(session, valid, findings, host, running, problems)
+    facts = facts_on_disk(workspace, valid, findings, host, running, problems)
     return {
-        **described(session, wanted, found, read),
+        **described(workspace, wanted, found, read),
         "findings": [finding_json(item) for item in findings],
         "conditions": [item.as_json() for item in merged(conditions(facts), watched)],
     }
 
 
 def _read_or_last(
-    session: Session, previous: Allocations | None
+    workspace: Workspace, previous: Allocations | None
 ) -> tuple[LoadedIntent, tuple[Finding, ...]]:
     """Return the YAML as it is; while it is invalid, the last good intent, and the findings."""
     try:
-        return with_rollback(session, session.read(previous=previous)), ()
+        return with_rollback(workspace, workspace.read(previous=previous)), ()
     except InvalidIntent as failure:
-        kept = last_read(session)
+        kept = last_read(workspace)
         if kept is None:
             raise
         return kept, failure.findings
 
 
-def validated(session: Session, read: LoadedIntent) -> dict[str, Any]:
+def validated(workspace: Workspace, read: LoadedIntent) -> dict[str, Any]:
     """Return what `validate` prints of a YAML without errors."""
     endpoints = sum(len(network.endpoints) for network in read.intent.networks.values())
     return {
         "version": VERSION,
         "valid": True,
         "findings": [finding_json(item) for item in read.warnings],
-        "file": str(session.config),
+        "file": str(workspace.config),
         "networks": len(read.intent.networks),
         "endpoints": endpoints,
     }
@@ -140,12 +140,12 @@ def not_valid(failure: InvalidIntent) -> dict[str, Any]:
 
 
 def examined(
-    session: Session, allocations: Allocations, running: bool, watched: Iterable[Condition]
+    workspace: Workspace, allocations: Allocations, running: bool, watched: Iterable[Condition]
 ) -> dict[str, Any]:
     """Return every check of `doctor`.
 
     Args:
-        session: the files.
+        workspace: the files.
         allocations: the allocations on the disk.
         running: whether a daemon keeps this gateway.
         watched: the conditions that the daemon knows of.
@@ -154,29 +154,31 @@ def examined(
     findings: tuple[Finding, ...] = ()
     with contextlib.suppress(WarpError, OSError):
         try:
-            read = session.read(previous=allocations)
+            read = workspace.read(previous=allocations)
         except InvalidIntent as failure:
             findings = failure.findings
 
     # While the YAML is invalid, the intent in force is checked.
     checked = read
     with contextlib.suppress(WarpError, OSError):
-        checked = read or last_read(session)
+        checked = read or last_read(workspace)
     intent = checked.intent if checked is not None else None
     # A running daemon looks up host names itself.
     unresolved = {} if running else unresolved_names(intent, datetime.now(UTC).date())
 
     def current(host: Host | None, devices: bool) -> tuple[Condition, ...]:
-        facts = facts_on_disk(session, read, findings, host, running, devices=devices)
+        facts = facts_on_disk(workspace, read, findings, host, running, devices=devices)
         facts = dataclasses.replace(facts, unresolved=unresolved)
         return merged(conditions(facts), tuple(watched))
 
     checks = examine(intent, checked.allocations if checked is not None else allocations, current)
-    checks += exports_log(session.store)
+    checks += exports_log(workspace.store)
     return {"version": VERSION, "checks": [check.as_json() for check in checks]}
 
 
-def applied_before(session: Session, number: int, kernel: Kernel | None = None) -> dict[str, Any]:
+def applied_before(
+    workspace: Workspace, number: int, kernel: Kernel | None = None
+) -> dict[str, Any]:
     """Return one entry of the history.
 
     Beside the entry, it contains its files, their difference from the files in force, and the
@@ -186,42 +188,42 @@ def applied_before(session: Session, number: int, kernel: Kernel | None = None) 
     Raises:
         WarpError: the entry is not kept.
     """
-    kept = History(session)
+    kept = History(workspace)
     entry = kept.entry(number)
     head = {"version": VERSION, **row_of(kept)(entry)}
     return {
         **head,
         "files": dict(entry.files),
         "diff": difference(kept, number),
-        **_rollback_preview(session, kernel, entry),
+        **_rollback_preview(workspace, kernel, entry),
     }
 
 
-def applied_between(session: Session, older: int, newer: int) -> dict[str, Any]:
+def applied_between(workspace: Workspace, older: int, newer: int) -> dict[str, Any]:
     """Return how the files of one entry of the history differ from those of another one.
 
     Raises:
         WarpError: one of them is not kept.
     """
-    kept = History(session)
+    kept = History(workspace)
     row, entries = row_of(kept), (kept.entry(older), kept.entry(newer))
     diff = files_diff(entries[0].files, entries[1].files)
     return {"version": VERSION, "from": row(entries[0]), "to": row(entries[1]), "diff": diff}
 
 
 def _rollback_preview(
-    session: Session, kernel: Kernel | None, entry: HistoryEntry
+    workspace: Workspace, kernel: Kernel | None, entry: HistoryEntry
 ) -> dict[str, Any]:
     """Return what a rollback to an entry would do to networks and endpoints."""
     unknown = {"overview": None, "risks": None}
     if kernel is None:
         return unknown
     try:
-        read = History(session).read(entry)
-        wanted = session.target_again(read)
+        read = History(workspace).read(entry)
+        wanted = workspace.target_again(read)
         found = planned_run(kernel, wanted)
-        read = dataclasses.replace(read, previous=session.store.read_allocations())
-        seen = overview_of(session, wanted, found, read)
+        read = dataclasses.replace(read, previous=workspace.store.read_allocations())
+        seen = overview_of(workspace, wanted, found, read)
     except (WarpError, DumpError, OSError):
         return unknown
     return {
@@ -276,7 +278,7 @@ def explained(
         question = question_of(wanted, network, endpoint, target, request.protocol, port)
         stages = _stages(kernel, wanted, found, question)
     name = f"{network}/{endpoint}"
-    session = session_of(_traffic(wanted, found, network, endpoint), int(time.time()))
+    workspace = session_of(_traffic(wanted, found, network, endpoint), int(time.time()))
     dialled = dialled_address(wanted, found.observed.host, network)
     passing = passes(stages)
     mtu = tunnel_mtu(wanted.intent.networks[network], found.observed.host)
@@ -292,11 +294,13 @@ def explained(
         "decided_by": _stage_json(stages[-1]),
         "path": [_stage_json(stage) for stage in stages],
         "session": {
-            **session.as_json(),
-            "text": "" if absent else session_text(session, name, dialled),
+            **workspace.as_json(),
+            "text": "" if absent else session_text(workspace, name, dialled),
         },
-        "warnings": _warnings_about(wanted, found, network, session),
-        "not_seen": list(not_seen(target, request.protocol, port, mtu)) if passing else [],
+        "warnings": _warnings_about(wanted, found, network, workspace),
+        "not_observable": list(not_observable(target, request.protocol, port, mtu))
+        if passing
+        else [],
     }
 
 
@@ -330,7 +334,7 @@ def _traffic(wanted: Target, found: PlannedRun, network: str, name: str) -> Peer
 
 
 def _warnings_about(
-    wanted: Target, found: PlannedRun, network: str, session: EndpointSession
+    wanted: Target, found: PlannedRun, network: str, workspace: EndpointSession
 ) -> list[dict[str, str]]:
     """Return the warnings about the host and the problems that concern this network.
 
@@ -342,7 +346,7 @@ def _warnings_about(
     allocations = Allocations({network: wanted.allocations.networks[network]})
     host = found.observed.host
     arriving = host_warnings(host, allocations, alone)
-    if session.presence == "online":
+    if workspace.presence == "online":
         arriving = forwarding_warnings(host, allocations, alone)
     problems = [item.finding for item in found.compiled.problems if item.network == network]
     return [*({"message": item.message, "hint": item.hint} for item in problems), *arriving]
@@ -359,7 +363,7 @@ def _host_towards(kernel: Kernel, wanted: Target, target: str) -> Host:
 
 
 def _stage_json(stage: Stage) -> dict[str, Any]:
-    return {"where": stage.where, "what": stage.what, "goes_on": stage.goes_on}
+    return {"where": stage.where, "what": stage.what, "passes": stage.passes}
 
 
 def _address(wanted: Target, target: str) -> str:
@@ -401,7 +405,7 @@ def refuse_stale(kernel: Kernel, wanted: Target, promised: str) -> None:
         )
 
 
-def rollback_target(session: Session, kernel: Kernel, within_s: int) -> int:
+def rollback_target(workspace: Workspace, kernel: Kernel, within_s: int) -> int:
     """Return the number in the history that an unconfirmed apply is undone to.
 
     Args:
@@ -413,7 +417,7 @@ def rollback_target(session: Session, kernel: Kernel, within_s: int) -> int:
     Raises:
         WarpError: what is in force now is not kept, so that the apply could not be undone.
     """
-    before = History(session).in_force() if within_s else None
+    before = History(workspace).in_force() if within_s else None
     if within_s and before is None and has_devices(kernel):
         text = "there is no record of what is in force now, so that it could not be restored"
         raise WarpError(
@@ -423,12 +427,12 @@ def rollback_target(session: Session, kernel: Kernel, within_s: int) -> int:
 
 
 def await_confirmation(
-    session: Session, number: int, back_to: int, within_s: int, by: str
+    workspace: Workspace, number: int, back_to: int, within_s: int, by: str
 ) -> str | None:
     """Start the timer that undoes an apply unless it is confirmed.
 
     Args:
-        session: the files.
+        workspace: the files.
         number: the entry of the apply in the history.
         back_to: the entry that is restored.
         within_s: the time to confirm, in seconds; 0 starts no timer.
@@ -442,10 +446,10 @@ def await_confirmation(
     """
     if not within_s:
         return None
-    history = History(session)
+    history = History(workspace)
     pending = history.record_pending(number, back_to, within_s, by)
     try:
-        start_timer(session, pending)
+        start_timer(workspace, pending)
     except WarpError:
         history.clear_pending()
         raise

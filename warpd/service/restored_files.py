@@ -19,7 +19,7 @@ from warpd.service.edits import Draft, name_of
 from warpd.service.history import NOTHING, History, HistoryEntry, files_digest, path_of
 from warpd.service.rollback import Undone, quiet, rollback_number, undo
 from warpd.service.views.report import undone_json
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 from warpd.store.atomic_file import translate_oserror
 
 
@@ -32,7 +32,7 @@ class Restoration:
 
 
 def undone_with_files(
-    session: Session, kernel: Kernel, to: int | None, progress: Progress = quiet
+    workspace: Workspace, kernel: Kernel, to: int | None, progress: Progress = quiet
 ) -> dict[str, Any]:
     """Roll back kernel and files, inside `store.writer_if_possible`; return what was done.
 
@@ -44,18 +44,18 @@ def undone_with_files(
         DumpError, InvalidIntent, WarpError: as `rollback.undo`; the YAML comes from a repository;
             nothing was applied before; or a file could not be written.
     """
-    number = number_with_files(session, to)
-    restoration = _to_entry(session, session.files(), History(session).entry(number))
+    number = number_with_files(workspace, to)
+    restoration = _to_entry(workspace, workspace.files(), History(workspace).entry(number))
     undone = Undone(ApplyResult(()))
-    if to is not None or History(session).pending() is not None:
-        undone, number = undo(session, kernel, to, progress)
+    if to is not None or History(workspace).pending() is not None:
+        undone, number = undo(workspace, kernel, to, progress)
     data = undone_json(undone.outcome, number, undone.unwritten)
     if undone.unwritten is not None:
         return {**data, "files": {"written": [], "removed": []}}
-    return {**data, "files": _restored(session, restoration)}
+    return {**data, "files": _restored(workspace, restoration)}
 
 
-def number_with_files(session: Session, to: int | None) -> int:
+def number_with_files(workspace: Workspace, to: int | None) -> int:
     """Return the number of the entry that kernel and files go back to.
 
     Raises:
@@ -63,13 +63,13 @@ def number_with_files(session: Session, to: int | None) -> int:
         WarpError: there is no such number, or nothing to undo; the YAML comes from a repository; or
             nothing was applied before.
     """
-    session.to_edit()
-    history = History(session)
-    digest = _refuse_edited(history, session.files())
+    workspace.to_edit()
+    history = History(workspace)
+    digest = _refuse_edited(history, workspace.files())
     if to is None and history.pending() is None and digest == history.refused:
         number = history.in_force_number()
     else:
-        number = rollback_number(session, to)
+        number = rollback_number(workspace, to)
     if number == NOTHING:
         raise WarpError(
             "nothing was applied before, so that there are no files to put back",
@@ -98,8 +98,8 @@ def _refuse_edited(history: History, loaded: Loaded) -> str:
     return digest
 
 
-def _to_entry(session: Session, loaded: Loaded, entry: HistoryEntry) -> Restoration:
-    main = session.main_file
+def _to_entry(workspace: Workspace, loaded: Loaded, entry: HistoryEntry) -> Restoration:
+    main = workspace.main_file
     old_main = path_of(next(iter(entry.files)))
     wanted = {_place(main, old_main, path_of(name)): text for name, text in entry.files.items()}
     there = loaded.contents
@@ -115,13 +115,13 @@ def _place(main: Path, old_main: Path, path: Path) -> Path:
     return main if path == old_main else main.parent / name_of(path, old_main)
 
 
-def _restored(session: Session, restoration: Restoration) -> dict[str, list[str]]:
+def _restored(workspace: Workspace, restoration: Restoration) -> dict[str, list[str]]:
     """Raises: WarpError: a file could not be written; then none is."""
-    write_all(session, restoration.drafts)
+    write_all(workspace, restoration.drafts)
     for path in restoration.gone:
         with translate_oserror(path):
             os.unlink(path)
-    main = session.main_file
+    main = workspace.main_file
     return {
         "written": [name_of(draft.file, main) for draft in restoration.drafts],
         "removed": [name_of(path, main) for path in restoration.gone],

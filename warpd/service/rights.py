@@ -18,7 +18,7 @@ ALL_NETWORKS: Final = ("*",)
 class Right(enum.StrEnum):
     """One thing that a role may allow."""
 
-    LOOK = "look"  # networks, endpoints, plan, events, explanations
+    VIEW = "view"  # networks, endpoints, plan, events, explanations
     SEE_ADDRESSES = "see-addresses"  # where endpoints connect from
     EXPORT = "export"  # hand out configs with their keys
     SUSPEND = "suspend"  # take an endpoint out at once, and give it back
@@ -28,16 +28,16 @@ class Right(enum.StrEnum):
 
 
 _HELPDESK: Final = frozenset(
-    {Right.LOOK, Right.SEE_ADDRESSES, Right.EXPORT, Right.SUSPEND, Right.ROTATE}
+    {Right.VIEW, Right.SEE_ADDRESSES, Right.EXPORT, Right.SUSPEND, Right.ROTATE}
 )
 ROLES: Final[Mapping[str, frozenset[Right]]] = {
-    "viewer": frozenset({Right.LOOK}),
+    "viewer": frozenset({Right.VIEW}),
     "helpdesk": _HELPDESK,
     "operator": _HELPDESK | {Right.CHANGE},
     "admin": frozenset(Right),
 }
 # What members of the group of readers may do: they see what root sees.
-READER: Final = frozenset({Right.LOOK, Right.SEE_ADDRESSES})
+READER: Final = frozenset({Right.VIEW, Right.SEE_ADDRESSES})
 
 
 def roles_with(right: Right) -> tuple[str, ...]:

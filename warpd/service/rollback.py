@@ -26,7 +26,7 @@ from warpd.reconcile.incremental import planned_run, replan
 from warpd.reconcile.plan import Step
 from warpd.service.commitment import as_error, target_before
 from warpd.service.history import NOTHING, History, Pending
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 WITHIN_MIN_S: Final = 5
 WITHIN_MAX_S: Final = 86400
@@ -95,7 +95,7 @@ class Undone:
 
 
 def go_back(
-    session: Session,
+    workspace: Workspace,
     kernel: Kernel,
     number: int,
     progress: Progress = quiet,
@@ -109,7 +109,7 @@ def go_back(
     taken away, nothing is given, and the secret is what `unwritten` tells.
 
     Args:
-        session: the files.
+        workspace: the files.
         kernel: the kernel.
         number: the entry; NOTHING removes everything that warpd has made.
         progress: called for each step.
@@ -121,7 +121,7 @@ def go_back(
         WarpError: the entry is not kept; or the master secret is gone, and the kernel has nothing
             that warpd has made.
     """
-    history = History(session)
+    history = History(workspace)
     leaving = history.in_force()
     if refused is None:
         refused = leaving.digest if leaving is not None else ""
@@ -131,9 +131,9 @@ def go_back(
         look_again = functools.partial(removal, kernel)
     else:
         read = history.read(history.entry(number))
-        target, unwritten = target_before(session, read, kernel)
+        target, unwritten = target_before(workspace, read, kernel)
         if unwritten is None:
-            unwritten = _written(lambda: session.store.write_allocations(read.allocations))
+            unwritten = _written(lambda: workspace.store.write_allocations(read.allocations))
         first = planned_run(kernel, target)
         look_again = functools.partial(replan, kernel, target, first)
     if unwritten is None:
@@ -150,7 +150,7 @@ def _written(write: Callable[[], None]) -> WarpError | None:
     return None
 
 
-def undo_pending(session: Session, kernel: Kernel, progress: Progress = quiet) -> Undone | None:
+def undo_pending(workspace: Workspace, kernel: Kernel, progress: Progress = quiet) -> Undone | None:
     """Undo the apply that is not confirmed, inside `store.writer_if_possible`.
 
     It stays pending until everything is undone and the state folder says so.
@@ -161,30 +161,30 @@ def undo_pending(session: Session, kernel: Kernel, progress: Progress = quiet) -
     Raises:
         DumpError, InvalidIntent, WarpError: as `go_back`.
     """
-    history = History(session)
+    history = History(workspace)
     pending = history.pending()
     if pending is None:
         return None
     # After a rollback that was killed, the same files stay refused.
     refused = history.refused if history.in_force_number() == pending.back_to else None
-    undone = go_back(session, kernel, pending.back_to, progress, refused)
+    undone = go_back(workspace, kernel, pending.back_to, progress, refused)
     if undone.complete:
         return Undone(undone.outcome, _written(history.clear_pending))
     return undone
 
 
-def rollback_number(session: Session, to: int | None) -> int:
+def rollback_number(workspace: Workspace, to: int | None) -> int:
     """Return the number of the entry that a rollback restores.
 
     Args:
-        session: the files.
+        workspace: the files.
         to: the number that the operator named; None for what was in force before the apply that is
             not confirmed.
 
     Raises:
         WarpError: there is no such number, or no such apply.
     """
-    history = History(session)
+    history = History(workspace)
     if to is not None:
         return history.entry(to).number
     pending = history.pending()
@@ -197,12 +197,12 @@ def rollback_number(session: Session, to: int | None) -> int:
 
 
 def undo(
-    session: Session, kernel: Kernel, to: int | None, progress: Progress = quiet
+    workspace: Workspace, kernel: Kernel, to: int | None, progress: Progress = quiet
 ) -> tuple[Undone, int]:
     """Roll back, inside `store.writer_if_possible`.
 
     Args:
-        session: the files.
+        workspace: the files.
         kernel: the kernel.
         to: as in `rollback_number`.
         progress: called for each step.
@@ -213,26 +213,26 @@ def undo(
     Raises:
         DumpError, InvalidIntent, WarpError: as `rollback_number` and `go_back`.
     """
-    number = rollback_number(session, to)
+    number = rollback_number(workspace, to)
     if to is None:
-        undone = undo_pending(session, kernel, progress) or Undone(ApplyResult(()))
+        undone = undo_pending(workspace, kernel, progress) or Undone(ApplyResult(()))
     else:
-        undone = go_back(session, kernel, number, progress)
+        undone = go_back(workspace, kernel, number, progress)
         if undone.complete:
-            undone = Undone(undone.outcome, _written(History(session).clear_pending))
+            undone = Undone(undone.outcome, _written(History(workspace).clear_pending))
     if undone.lacks_keys:
-        number = History(session).in_force_number()
+        number = History(workspace).in_force_number()
     return undone, number
 
 
-def start_timer(session: Session, pending: Pending) -> None:
+def start_timer(workspace: Workspace, pending: Pending) -> None:
     """Start the process that runs `undo_when_due`; it does not end with this process.
 
     Raises:
         WarpError: it could not be started, so that nothing may be applied.
     """
-    words = [sys.executable, "-m", "warpd.cli", "-c", os.path.abspath(session.named)]
-    words += ["--state-dir", os.path.abspath(session.store.folder), "rollback", "--expired"]
+    words = [sys.executable, "-m", "warpd.cli", "-c", os.path.abspath(workspace.named)]
+    words += ["--state-dir", os.path.abspath(workspace.store.folder), "rollback", "--expired"]
     try:
         if Path("/run/systemd/system").is_dir() and shutil.which("systemd-run"):
             unit = [
@@ -259,7 +259,7 @@ def start_timer(session: Session, pending: Pending) -> None:
         ) from failure
 
 
-def undo_when_due(session: Session, open_kernel: Callable[[], Kernel]) -> bool:
+def undo_when_due(workspace: Workspace, open_kernel: Callable[[], Kernel]) -> bool:
     """Wait for the deadline of the apply that is not confirmed now, then undo it.
 
     It tries until everything is undone, or the apply is confirmed.
@@ -267,30 +267,30 @@ def undo_when_due(session: Session, open_kernel: Callable[[], Kernel]) -> bool:
     Returns:
         Whether it was undone here.
     """
-    mine, pause_s = History(session).pending(), TRY_AGAIN_S
+    mine, pause_s = History(workspace).pending(), TRY_AGAIN_S
     while True:
-        now = History(session).pending()
+        now = History(workspace).pending()
         if mine is None or now is None or now.number != mine.number:
             return False
         left_s = now.left_s()
         if left_s > 0:
             time.sleep(min(left_s, CONFIRM_CHECK_S))
             continue
-        if _try_undo(session, open_kernel):
+        if _try_undo(workspace, open_kernel):
             return True
         time.sleep(pause_s)
         pause_s = min(TRY_AGAIN_MAX_S, pause_s * 2)
 
 
-def _try_undo(session: Session, open_kernel: Callable[[], Kernel]) -> bool:
+def _try_undo(workspace: Workspace, open_kernel: Callable[[], Kernel]) -> bool:
     """Try once to undo the apply that is not confirmed; whether everything is undone."""
     try:
-        with session.store.writer_if_possible(
+        with workspace.store.writer_if_possible(
             "warpctl rollback --expired", LOCK_PATIENCE_S, make=False
         ):
             kernel = open_kernel()
             try:
-                undone = undo_pending(session, kernel)
+                undone = undo_pending(workspace, kernel)
             finally:
                 kernel.close()
     except (Busy, WarpError, DumpError, OSError):

@@ -30,7 +30,7 @@ from warpd.service.history import History
 from warpd.service.queries import split_name
 from warpd.service.views.render import VERSION
 from warpd.service.views.suspension import suspended_json
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 PATIENCE_S: Final = 10.0  # how long a command waits for another one that is at work
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -131,9 +131,9 @@ def answer(name: str, item: Suspension | None, done: bool, unwritten: str) -> di
     }
 
 
-def suspensions_json(session: Session, target: Target) -> dict[str, Any]:
+def suspensions_json(workspace: Workspace, target: Target) -> dict[str, Any]:
     """Return all suspended endpoints."""
-    found = by_name(target.allocations, session.suspensions.active())
+    found = by_name(target.allocations, workspace.suspensions.active())
     rows = [
         {"network": network, "endpoint": endpoint, **(suspended_json(item) or {})}
         for (network, endpoint), item in sorted(found.items())
@@ -144,58 +144,58 @@ def suspensions_json(session: Session, target: Target) -> dict[str, Any]:
 # -- without a daemon
 
 
-def suspend_alone(session: Session, kernel: Kernel, request: SuspendRequest) -> dict[str, Any]:
+def suspend_alone(workspace: Workspace, kernel: Kernel, request: SuspendRequest) -> dict[str, Any]:
     """Suspend an endpoint where no daemon keeps the gateway.
 
     Raises:
         WarpError: nothing was applied yet, there is no such endpoint, or a request is refused.
         Busy: somebody else is at work. DumpError: the kernel could not be read.
     """
-    lock = session.store.writer_if_possible("warpctl endpoint suspend", PATIENCE_S, make=False)
+    lock = workspace.store.writer_if_possible("warpctl endpoint suspend", PATIENCE_S, make=False)
     with lock as obstacle:
-        target = _target(session, kernel)
-        item = suspension(target, request, session.suspensions.now_s)
-        why = session.suspensions.add(item, obstacle)
-        outcome = _carry_out(session, kernel, group_of(target, request.name))
+        target = _target(workspace, kernel)
+        item = suspension(target, request, workspace.suspensions.now_s)
+        why = workspace.suspensions.add(item, obstacle)
+        outcome = _carry_out(workspace, kernel, group_of(target, request.name))
         unwritten = "" if why is None else why.message
         return answer(request.name, item, outcome is None or outcome.complete, unwritten)
 
 
-def resume_alone(session: Session, kernel: Kernel, name: str) -> dict[str, Any]:
+def resume_alone(workspace: Workspace, kernel: Kernel, name: str) -> dict[str, Any]:
     """Resume an endpoint where no daemon keeps the gateway.
 
     Raises:
         WarpError: it is not suspended, or that could not be written down.
         Busy: somebody else is at work. DumpError: the kernel could not be read.
     """
-    with session.store.writer("warpctl endpoint resume", PATIENCE_S):
-        target = _target(session, kernel)
+    with workspace.store.writer("warpctl endpoint resume", PATIENCE_S):
+        target = _target(workspace, kernel)
         network, endpoint = split_name(target, name)
-        if session.suspensions.remove(first_names(target.allocations, network, endpoint)) is None:
+        if workspace.suspensions.remove(first_names(target.allocations, network, endpoint)) is None:
             raise not_suspended(name)
-        outcome = _carry_out(session, kernel, group_of(target, name))
+        outcome = _carry_out(workspace, kernel, group_of(target, name))
         return answer(name, None, outcome is None or outcome.complete, "")
 
 
-def _target(session: Session, kernel: Kernel) -> Target:
+def _target(workspace: Workspace, kernel: Kernel) -> Target:
     """Return what was applied last, without the suspended endpoints.
 
     Raises:
         WarpError: nothing was applied yet.
     """
-    history = History(session)
+    history = History(workspace)
     entry = history.in_force()
     if entry is None:
         hint = "`warpctl apply` first; or leave the endpoint out of the YAML"
         raise WarpError("nothing was applied yet", code="no-intent", who="operator", hint=hint)
-    return target_again(session, history.read(entry), kernel)[0]
+    return target_again(workspace, history.read(entry), kernel)[0]
 
 
-def _carry_out(session: Session, kernel: Kernel, group: str) -> ApplyResult | None:
+def _carry_out(workspace: Workspace, kernel: Kernel, group: str) -> ApplyResult | None:
     """Bring one network to its target; None where the kernel has nothing of warpd: it is not the
     business of this command to bring networks up.
     """
-    target = _target(session, kernel)
+    target = _target(workspace, kernel)
     planner = IncrementalPlanner(kernel)
     found = planner.plan(target)
     if not shows_devices(found.observed):

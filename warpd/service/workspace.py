@@ -1,7 +1,7 @@
 """Read the files of a gateway: the checked intent, the allocations, the keys.
 
 Every command and every pass of the daemon begins here. Reading creates nothing: the master secret
-and the allocations are written by `Session.commit`, and by a rollback.
+and the allocations are written by `Workspace.commit`, and by a rollback.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class LoadedIntent:
         return tuple(item for item in self.warnings if item.code in RISKS)
 
 
-class Session:
+class Workspace:
     """The files of one gateway: its YAML, its lock file and its state folder.
 
     - `named`: the file or folder that the operator named.

@@ -22,8 +22,8 @@ PHASES: Final = (
 _STATES: Final[Mapping[str, str]] = {
     "create": "missing",
     "update": "differs",
-    "revoke": "surplus",
-    "delete": "surplus",
+    "revoke": "unexpected",
+    "delete": "unexpected",
 }
 
 
@@ -44,7 +44,7 @@ def _row(phase: str, count: int, steps: list[dict[str, Any]]) -> dict[str, Any]:
     objects = [_object(step) for step in steps if step.get("phase") == phase]
     states = {item["state"] for item in objects}
     state = "in-sync"
-    for worst in ("missing", "differs", "surplus"):
+    for worst in ("missing", "differs", "unexpected"):
         if worst in states:
             state = worst
             break

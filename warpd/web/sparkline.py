@@ -69,7 +69,7 @@ def charts(answer: Row) -> Charts:
     ]
     is_new = bool(samples) and _seconds(samples[-1]["time"]) - _seconds(since) < DAY_S
     told = since if is_new or not samples else ""
-    return Charts(time_text(told), lines if samples else [], bool(answer["kept"]))
+    return Charts(time_text(told), lines if samples else [], bool(answer["recorded"]))
 
 
 def _points(samples: Sequence[Row], value: Callable[[Row], float]) -> list[Point]:

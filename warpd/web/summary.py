@@ -45,7 +45,7 @@ TONES: Final[Mapping[str, Tone]] = {
     "changes-wait": Tone("warn", "◆"),
     "differs": Tone("warn", "≠"),
     "missing": Tone("warn", "+"),
-    "surplus": Tone("warn", "-"),
+    "unexpected": Tone("warn", "-"),
     "expired": Tone("warn", "◕"),
     "warn": Tone("warn", "▲"),
     "warning": Tone("warn", "▲"),

@@ -35,7 +35,7 @@ class SignedIn:
     """Who asks, as the daemon says.
 
     - `user`: the name.
-    - `rights`: words such as `look` and `change`; pages offer only what these allow, and the daemon
+    - `rights`: words such as `view` and `change`; pages offer only what these allow, and the daemon
       decides.
     - `sees_all`: no network is kept from this user.
     - `credential`: the id of the session, or of the token.

@@ -15,7 +15,7 @@ from tests.command import Run
 from warpd.allocation.lockfile import lock_text, read_lock
 from warpd.errors import InvalidIntent, render_finding
 from warpd.reconcile.incremental import IncrementalReader
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 TEXT = """\
 version: 1
@@ -31,14 +31,14 @@ networks:
 ENDPOINTS = "networks.privacy.endpoints"
 
 
-def session(yaml: Path, state: str = "state") -> Session:
-    return Session(yaml, yaml.parent / state)
+def workspace(yaml: Path, state: str = "state") -> Workspace:
+    return Workspace(yaml, yaml.parent / state)
 
 
 def problems(yaml: Path) -> list[tuple[str, str, int]]:
     """(code, path, line in the lock) of every error."""
     with pytest.raises(InvalidIntent) as caught:
-        session(yaml, "none").read()
+        workspace(yaml, "none").read()
     assert all(
         item.where is not None and item.where.file.endswith("warp.lock.yaml")
         for item in caught.value.findings
@@ -52,7 +52,7 @@ def problems(yaml: Path) -> list[tuple[str, str, int]]:
 
 def locked(yaml: Path) -> Path:
     path = yaml.parent / "warp.lock.yaml"
-    path.write_text(lock_text(session(yaml).read().allocations))
+    path.write_text(lock_text(workspace(yaml).read().allocations))
     return path
 
 
@@ -69,7 +69,7 @@ def change(path: Path, old: str, new: str, count: int = 1) -> None:
 
 def test_the_lockfile_is_sorted_has_one_allocation_a_line_and_reads_back(yaml: Path) -> None:
     path = locked(yaml)
-    read = session(yaml, "none").read()
+    read = workspace(yaml, "none").read()
     assert (
         read.lockfile is not None
         and read.lockfile.allocations == read.allocations
@@ -87,29 +87,29 @@ def test_the_lockfile_is_sorted_has_one_allocation_a_line_and_reads_back(yaml: P
 
 def test_a_lock_is_obeyed_over_the_state_folder_and_over_what_is_new(yaml: Path) -> None:
     path = locked(yaml)
-    one = session(yaml)
+    one = workspace(yaml)
     one.commit(one.read())
     change(path, "port: 51821", "port: 51827")
     change(path, "phone: {address: 10.100.0.1,", "phone: {address: 10.100.0.5,")
     for state in ("state", "none"):
-        allocations = session(yaml, state).read().allocations.networks["privacy"]
+        allocations = workspace(yaml, state).read().allocations.networks["privacy"]
         assert (
             allocations.port == 51827
             and str(allocations.endpoints["phone"].address) == "10.100.0.5"
         )
-    risks = session(yaml).read().risks
+    risks = workspace(yaml).read().risks
     assert {(item.code, item.path) for item in risks} == {
         ("allocation-moves", "networks.privacy"),
         ("allocation-moves", "networks.privacy.endpoints.phone"),
     }
-    assert session(yaml, "none").read().risks == ()
+    assert workspace(yaml, "none").read().risks == ()
 
 
 def test_a_lock_gives_its_numbers_to_nobody_else(yaml: Path) -> None:
     path = locked(yaml)
     change(path, "port: 51821", "port: 51820")
     change(path, "  corp:", "  gone:", 1)
-    allocations = session(yaml, "none").read().allocations.networks
+    allocations = workspace(yaml, "none").read().allocations.networks
     assert allocations["privacy"].port == 51820 and allocations["corp"].port != 51820
 
 
@@ -278,7 +278,7 @@ def test_a_lock_shows_no_secret_that_stands_in_it(yaml: Path) -> None:
     secret = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
     change(locked(yaml), "port: 51821", f"port: {secret}")
     with pytest.raises(InvalidIntent) as caught:
-        session(yaml, "none").read()
+        workspace(yaml, "none").read()
     assert not any(secret in render_finding(finding) for finding in caught.value.findings)
 
 
@@ -286,7 +286,7 @@ def test_what_the_yaml_no_longer_has_is_behind_and_never_an_error(yaml: Path, ru
     path = locked(yaml)
     change(yaml, "      tablet: {type: mobile}\n", "      laptop: {type: mobile}\n")
     change(yaml, "  corp: {", "  next: {")
-    read = session(yaml, "none").read()
+    read = workspace(yaml, "none").read()
     assert {(item.code, item.path, item.severity) for item in read.warnings} == {
         ("lock-behind", "networks.next", "warning"),
         ("lock-behind", "networks.corp", "warning"),
@@ -345,7 +345,7 @@ def test_locks_of_two_branches_merge_by_lines(yaml: Path) -> None:
     for name, (old, new) in edits.items():
         yaml.write_text(text.replace(old, new))
         branches[name] = yaml.parent / name
-        branches[name].write_text(lock_text(session(yaml, "none").read().allocations))
+        branches[name].write_text(lock_text(workspace(yaml, "none").read().allocations))
     (yaml.parent / "original").write_text(original)
     for other, sound in (("sites", True), ("alarms", False)):
         yaml.write_text(text.replace(*edits["phones"]).replace(*edits[other]))
@@ -359,7 +359,7 @@ def test_locks_of_two_branches_merge_by_lines(yaml: Path) -> None:
         ]
         base.write_bytes(subprocess.run(merge, capture_output=True, check=True, timeout=30).stdout)
         if sound:
-            assert session(yaml, "none").read().warnings == ()
+            assert workspace(yaml, "none").read().warnings == ()
         else:
             line = line_of(base, "watch: ")
             assert ("lock-twice", "networks.privacy.endpoints.watch.address", line) in problems(
@@ -368,7 +368,7 @@ def test_locks_of_two_branches_merge_by_lines(yaml: Path) -> None:
 
 
 def test_what_is_quarantined_is_in_the_lockfile(yaml: Path) -> None:
-    one = session(yaml)
+    one = workspace(yaml)
     one.commit(one.read())
     change(yaml, "      tablet: {type: mobile}\n", "")
     allocations = one.read().allocations
@@ -381,7 +381,13 @@ def test_what_is_quarantined_is_in_the_lockfile(yaml: Path) -> None:
     ] == ["tablet"]
     change(yaml, "phone: {type: mobile}\n", "phone: {type: mobile}\n      watch: {type: mobile}\n")
     assert (
-        str(session(yaml, "none").read().allocations.networks["privacy"].endpoints["watch"].address)
+        str(
+            workspace(yaml, "none")
+            .read()
+            .allocations.networks["privacy"]
+            .endpoints["watch"]
+            .address
+        )
         == "10.100.0.3"
     )
 

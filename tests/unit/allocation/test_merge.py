@@ -14,7 +14,7 @@ from warpd.allocation.lockfile import lock_text, parsed
 from warpd.allocation.merge import merged_locks
 from warpd.errors import InvalidIntent
 from warpd.intent.file_names import LOCK_FILE
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 from warpd.yamlfile.conflict_markers import MarkedConflict, conflicts, sides
 
 YAML = (
@@ -37,7 +37,7 @@ def test_markers_in_the_yaml_are_named_at_their_line(tmp_path: Path) -> None:
         " l2-mesh}\n>>>>>>> x\n"
     )
     with pytest.raises(InvalidIntent) as caught:
-        Session(yaml, tmp_path / "state").read()
+        Workspace(yaml, tmp_path / "state").read()
     (found,) = caught.value.findings
     assert found.code == "merge-conflict" and found.where is not None and found.where.line == 3
     assert "ends at line 7" in found.message
@@ -48,7 +48,7 @@ def test_a_marker_that_is_left_alone_is_named_at_its_line(tmp_path: Path, mark: 
     yaml = tmp_path / "warp.yaml"
     yaml.write_text(f"version: 1\nnetworks:\n{mark}\n  a: {{type: l2-mesh}}\n")
     with pytest.raises(InvalidIntent) as caught:
-        Session(yaml, tmp_path / "state").read()
+        Workspace(yaml, tmp_path / "state").read()
     (found,) = caught.value.findings
     assert found.code == "merge-conflict" and found.where is not None and found.where.line == 3
     assert "marker of a git conflict" in found.message
@@ -58,14 +58,14 @@ def test_a_text_that_is_sound_yaml_has_no_conflict(tmp_path: Path) -> None:
     yaml = tmp_path / "warp.yaml"
     text = "  a:\n    type: l2-mesh\n    description: |\n      <<<<<<< x\n      ======="
     yaml.write_text(f"version: 1\nnetworks:\n{text}\n# <<<<<<< y\n")
-    assert Session(yaml, tmp_path / "state").read().intent.networks["a"].description
+    assert Workspace(yaml, tmp_path / "state").read().intent.networks["a"].description
 
 
 def locked(folder: Path, text: str) -> str:
     """The lock that a YAML leads to on a gateway without a past."""
     folder.mkdir()
     (folder / "warp.yaml").write_text(text)
-    return lock_text(Session(folder / "warp.yaml", folder / "state").read().allocations)
+    return lock_text(Workspace(folder / "warp.yaml", folder / "state").read().allocations)
 
 
 def test_a_lock_with_conflicts_is_resolved_and_no_number_is_given_twice(tmp_path: Path) -> None:

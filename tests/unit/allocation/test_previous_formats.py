@@ -16,7 +16,7 @@ from warpd.allocation.lockfile import lock_text, parsed
 from warpd.allocation.model import Allocations
 from warpd.allocation.state_json import from_json, to_json
 from warpd.service.history import History
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 from warpd.store.state_folder import ALLOCATIONS, ALLOCATIONS_BEFORE, Store
 
 WRITTEN = Path(__file__).with_name("previous_formats")
@@ -61,11 +61,11 @@ def test_version_1_had_no_tombstones() -> None:
 
 
 def test_the_former_file_is_replaced_by_the_first_write(folder: Path) -> None:
-    session = Session(folder / "warp.yaml", folder / "state")
-    read = session.read()
+    workspace = Workspace(folder / "warp.yaml", folder / "state")
+    read = workspace.read()
     assert read.previous == read.allocations
-    with session.store.writer("test"):
-        session.store.write_allocations(read.allocations)
+    with workspace.store.writer("test"):
+        workspace.store.write_allocations(read.allocations)
     assert not (folder / "state" / ALLOCATIONS_BEFORE).exists()
     assert Store(folder / "state").read_allocations() == read.previous
 
@@ -83,8 +83,8 @@ def test_a_crash_between_the_write_and_the_removal_is_made_good(folder: Path) ->
 
 
 def test_the_history_gives_allocations_that_are_lost(folder: Path) -> None:
-    session = Session(folder / "warp.yaml", folder / "state")
-    entry = History(session).entry(1)
+    workspace = Workspace(folder / "warp.yaml", folder / "state")
+    entry = History(workspace).entry(1)
     (folder / "state" / ALLOCATIONS_BEFORE).unlink()
     assert Store(folder / "state").read_allocations() == entry.allocations
     assert sorted(entry.allocations.networks) == ["corp", "frames", "privat"]

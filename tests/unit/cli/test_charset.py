@@ -14,7 +14,7 @@ from warpd.cli import output
 from warpd.cli.export import Destination, _one
 from warpd.errors import EXIT_FAILED, WarpError
 from warpd.service.exports import ExportRequest
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 
 def latin_output(monkeypatch: pytest.MonkeyPatch) -> io.BytesIO:
@@ -46,8 +46,8 @@ def test_a_qr_code_that_cannot_be_drawn_is_refused(
     daemon = Simulation(tmp_path)
     daemon.write(web=world.network(1))
     daemon.turn(1)
-    session = Session(daemon.config, daemon.state)
+    workspace = Workspace(daemon.config, daemon.state)
     request = ExportRequest("web", "e1", "wg-quick", None, True)
     with pytest.raises(WarpError, match="QR code") as refused:
-        _one(session, session.read(), request, Destination(None, True, None))
+        _one(workspace, workspace.read(), request, Destination(None, True, None))
     assert "--qr-file" in refused.value.hint and not printed.getvalue()

@@ -20,23 +20,23 @@ from warpd.service.health import facts_on_disk
 from warpd.service.history import History
 from warpd.service.queries import examined
 from warpd.service.views.report import with_waiting
-from warpd.service.workspace import NO_MASTER, Session
+from warpd.service.workspace import NO_MASTER, Workspace
 from warpd.store.state_folder import ALLOCATIONS, MasterUnusable
 
 
 @pytest.fixture
-def gateway(tmp_path: Path) -> Session:
+def gateway(tmp_path: Path) -> Workspace:
     daemon = Simulation(tmp_path)
     daemon.write(web=world.network(1))
     daemon.turn(60)
-    return Session(daemon.config, daemon.state)
+    return Workspace(daemon.config, daemon.state)
 
 
-def damage(gateway: Session, name: str) -> None:
+def damage(gateway: Workspace, name: str) -> None:
     (gateway.store.folder / name).write_text("{")
 
 
-def test_beside_damaged_allocations_what_was_applied_last_is_shown(gateway: Session) -> None:
+def test_beside_damaged_allocations_what_was_applied_last_is_shown(gateway: Workspace) -> None:
     known = gateway.store.read_allocations()
     damage(gateway, ALLOCATIONS)
     assert read_now(gateway) == (None, ())
@@ -46,14 +46,14 @@ def test_beside_damaged_allocations_what_was_applied_last_is_shown(gateway: Sess
         gateway.read()
 
 
-def test_beside_a_damaged_history_the_yaml_is_shown(gateway: Session) -> None:
+def test_beside_a_damaged_history_the_yaml_is_shown(gateway: Workspace) -> None:
     damage(gateway, "in-force.json")
     assert applied_last(gateway) is None
     assert read_now(gateway)[0] is not None
 
 
 @pytest.mark.parametrize("name", [ALLOCATIONS, "in-force.json"])
-def test_the_file_and_its_mending_are_said_first(gateway: Session, name: str) -> None:
+def test_the_file_and_its_mending_are_said_first(gateway: Workspace, name: str) -> None:
     damage(gateway, name)
     first = conditions(facts_on_disk(gateway, None, (), None, running=True))[0]
     assert (first.code, first.severity) == ("state-damaged", "error")
@@ -62,7 +62,7 @@ def test_the_file_and_its_mending_are_said_first(gateway: Session, name: str) ->
 
 @pytest.mark.parametrize("damaged", ["shared", "malformed"])
 def test_a_master_secret_that_cannot_be_used_is_said_first_and_looks_go_on(
-    gateway: Session, damaged: str
+    gateway: Workspace, damaged: str
 ) -> None:
     key = gateway.store.folder / "master.key"
     if damaged == "shared":
@@ -95,13 +95,13 @@ def test_a_running_daemon_tells_it_and_goes_on_when_it_is_mended(tmp_path: Path)
     assert len(daemon.shown["conditions"]) == 0, daemon.shown["conditions"]
 
 
-def test_doctor_fails_for_it(gateway: Session) -> None:
+def test_doctor_fails_for_it(gateway: Workspace) -> None:
     (gateway.store.folder / "master.key").chmod(0o644)
     checks = examined(gateway, gateway.store.read_allocations(), True, ())["checks"]
     assert [row["state"] for row in checks if row["name"] == "master-unusable"] == ["fail"]
 
 
-def test_damaged_allocations_and_history_are_both_named(gateway: Session) -> None:
+def test_damaged_allocations_and_history_are_both_named(gateway: Workspace) -> None:
     damage(gateway, ALLOCATIONS)
     damage(gateway, "history/000001.json")
     first = conditions(facts_on_disk(gateway, None, (), None, running=True))[0]
@@ -110,7 +110,7 @@ def test_damaged_allocations_and_history_are_both_named(gateway: Session) -> Non
     assert first.hint.startswith("restore both from a backup") and "remove it" not in first.hint
 
 
-def test_beside_both_the_yaml_is_shown_as_the_kernel_has_it(gateway: Session) -> None:
+def test_beside_both_the_yaml_is_shown_as_the_kernel_has_it(gateway: Workspace) -> None:
     known = gateway.read()
     damage(gateway, ALLOCATIONS)
     damage(gateway, "in-force.json")
@@ -119,7 +119,7 @@ def test_beside_both_the_yaml_is_shown_as_the_kernel_has_it(gateway: Session) ->
     assert shown.intent == known.intent
 
 
-def test_without_damage_an_invalid_yaml_is_refused(gateway: Session) -> None:
+def test_without_damage_an_invalid_yaml_is_refused(gateway: Workspace) -> None:
     with pytest.raises(InvalidIntent):
         on_no_record(gateway, (Finding("x", "", "wrong"),))
 
@@ -144,10 +144,10 @@ def test_a_damaged_apply_to_be_confirmed_counts_as_none_and_is_kept(
     daemon.turn(60)
     pending = daemon.state / "pending.json"
     pending.write_text(text, encoding="latin-1")
-    history = History(daemon.session)
+    history = History(daemon.workspace)
     assert history.pending() is None and history.damaged_pending() == "pending.json"
     history.refuse_pending()
-    first = conditions(facts_on_disk(daemon.session, None, (), None, running=True))[0]
+    first = conditions(facts_on_disk(daemon.workspace, None, (), None, running=True))[0]
     assert first.code == "pending-damaged" and str(pending) in first.text
     daemon.write(web=world.network(1), more=world.network(2))
     daemon.turn(120)
@@ -160,7 +160,7 @@ def test_a_damaged_apply_to_be_confirmed_counts_as_none_and_is_kept(
     assert not daemon.conditions
 
 
-def test_a_new_apply_to_be_confirmed_keeps_the_damaged_one(gateway: Session) -> None:
+def test_a_new_apply_to_be_confirmed_keeps_the_damaged_one(gateway: Workspace) -> None:
     history = History(gateway)
     damage(gateway, "pending.json")
     with pytest.raises(WarpError, match=r"as far as is known: .*is damaged"):

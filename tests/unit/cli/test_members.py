@@ -17,7 +17,7 @@ from warpd.errors import WarpError
 from warpd.service import edits
 from warpd.service.doctor import examine
 from warpd.service.edits import Edit
-from warpd.service.workspace import Session, require_root
+from warpd.service.workspace import Workspace, require_root
 from warpd.store.state_folder import Store
 
 UID, GROUP, OTHER = 61010, 61001, 61002
@@ -68,10 +68,10 @@ def config() -> Iterator[Path]:
 
 def added(config: Path) -> str:
     """Add an endpoint, as `warpctl endpoint add`; returns the warnings."""
-    session = Session(config, config.parent / "state")
+    workspace = Workspace(config, config.parent / "state")
     edit = Edit("add_endpoint", "web", "b", {"type": "mobile"})
-    [draft] = edits.edited(edits.opened(session), edit).drafts.values()
-    edits.checked(session, draft, asking.readable_allocations(session))
+    [draft] = edits.edited(edits.opened(workspace), edit).drafts.values()
+    edits.checked(workspace, draft, asking.readable_allocations(workspace))
     return "\n".join(finding.message for finding in edits.write(draft))
 
 
@@ -120,7 +120,7 @@ def test_a_refusal_names_the_groups_or_says_that_none_permits_it(config: Path) -
     state = config.parent / "state"
 
     def read() -> str:
-        return str(Session(config, state).store.read_allocations())
+        return str(Workspace(config, state).store.read_allocations())
 
     told = as_member(read)
     assert "Permission denied" in told and "members of the groups warpd-read and warpd" in told

@@ -24,7 +24,7 @@ from warpd.cli.tables import handshake
 from warpd.errors import WarpError
 from warpd.service.queries import files_diff
 from warpd.service.views.endpoint_list import Order, chosen, ordered, presence, summary
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 TEXT = """\
 version: 1
@@ -72,13 +72,13 @@ def test_global_options_may_stand_behind_the_command(yaml: Path) -> None:
 
 
 def test_an_endpoint_is_renamed_and_keeps_what_it_holds(run: Run, yaml: Path) -> None:
-    session = Session(yaml, yaml.parent / "state")
-    session.commit(session.read())
-    before = session.read().allocations.networks["corp"].endpoints["laptop-2"].address
+    workspace = Workspace(yaml, yaml.parent / "state")
+    workspace.commit(workspace.read())
+    before = workspace.read().allocations.networks["corp"].endpoints["laptop-2"].address
     assert run("endpoint", "rename", "corp/laptop-2", "annas-laptop")[0] == 0
     assert "      annas-laptop: {type: mobile, renamed_from: laptop-2} # hers\n" in yaml.read_text()
     after = (
-        Session(yaml, yaml.parent / "state")
+        Workspace(yaml, yaml.parent / "state")
         .read()
         .allocations.networks["corp"]
         .endpoints["annas-laptop"]
@@ -108,8 +108,8 @@ def test_a_network_is_renamed(run: Run, yaml: Path) -> None:
 def test_a_rename_is_undone_before_it_is_applied(
     run: Run, yaml: Path, kind: str, place: str, name: str
 ) -> None:
-    session = Session(yaml, yaml.parent / "state")
-    session.commit(session.read())
+    workspace = Workspace(yaml, yaml.parent / "state")
+    workspace.commit(workspace.read())
     for old, new in ((name, "first"), ("first", "second"), ("second", name)):
         code, _, err = run(kind, "rename", f"{place}{old}", new)
         assert code == 0, err
@@ -117,8 +117,8 @@ def test_a_rename_is_undone_before_it_is_applied(
 
 
 def test_an_endpoint_of_a_renamed_network_keeps_what_it_holds(run: Run, yaml: Path) -> None:
-    session = Session(yaml, yaml.parent / "state")
-    session.commit(session.read())
+    workspace = Workspace(yaml, yaml.parent / "state")
+    workspace.commit(workspace.read())
     assert run("network", "rename", "corp", "office")[0] == 0
     for old, new in (("laptop-2", "anna"), ("anna", "annas-laptop")):
         assert run("endpoint", "rename", f"office/{old}", new)[0] == 0
@@ -316,7 +316,7 @@ def test_lists_are_counted_filtered_and_in_the_order_of_people() -> None:
 
 def test_addresses_are_given_in_the_order_of_people(yaml: Path) -> None:
     yaml.write_text(TEXT.replace("hq: {", "laptop-1: {"))
-    given = Session(yaml, yaml.parent / "state").read().allocations.networks["corp"].endpoints
+    given = Workspace(yaml, yaml.parent / "state").read().allocations.networks["corp"].endpoints
     assert [str(given[name].address)[-2:] for name in ("laptop-1", "laptop-2", "laptop-10")] == [
         ".1",
         ".2",

@@ -168,5 +168,5 @@ def test_who_may_what_is_answered(run: Run, file: Path) -> None:
         assert json.loads(out)["allowed"] is allowed
         assert why in json.loads(out)["why"]
     run("user", "disable", "anna")
-    assert run("web", "can", "anna", "look", "corp")[0] == 1
-    assert run("web", "can", "ben", "look", "corp")[0] == 1
+    assert run("web", "can", "anna", "view", "corp")[0] == 1
+    assert run("web", "can", "ben", "view", "corp")[0] == 1

@@ -11,7 +11,7 @@ from warpd.cli.asking import WAITING, DaemonGateway
 from warpd.cli.conditions import conditions_now, watch_daemon
 from warpd.errors import WarpError
 from warpd.service import client
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 
 def test_a_daemon_that_hangs_is_told(
@@ -21,13 +21,13 @@ def test_a_daemon_that_hangs_is_told(
     monkeypatch.setattr(client, "AT_ONCE_S", 0.2)
     monkeypatch.setattr(client, "TIMEOUT_S", 1.0)
     monkeypatch.setattr("warpd.cli.asking.through_daemon", lambda: False)
-    session = Session(tmp_path / "warp.yaml", tmp_path / "state")
+    workspace = Workspace(tmp_path / "warp.yaml", tmp_path / "state")
     with socket.socket(socket.AF_UNIX) as hanging:
         hanging.bind(str(tmp_path / "socket"))
         hanging.listen(8)
-        assert [item.code for item in watch_daemon(session)[2]] == ["daemon-silent"]
-        assert conditions_now(session)[0]["code"] == "daemon-silent"
+        assert [item.code for item in watch_daemon(workspace)[2]] == ["daemon-silent"]
+        assert conditions_now(workspace)[0]["code"] == "daemon-silent"
         assert not capsys.readouterr().err
         with pytest.raises(WarpError, match="does not answer"):
-            DaemonGateway(session).ask("POST", "/v1/suspend", {})
+            DaemonGateway(workspace).ask("POST", "/v1/suspend", {})
     assert WAITING in capsys.readouterr().err

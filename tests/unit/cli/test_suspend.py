@@ -10,7 +10,7 @@ import pytest
 
 from warpd.cli import output, suspend
 from warpd.service import client
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 
 @pytest.mark.parametrize("uid", [0, 1000])
@@ -20,12 +20,12 @@ def test_a_daemon_that_answers_is_asked_whatever_the_state_folder_says(
     """On a read-only disk nobody can write `daemon.lock`; what root did by itself there, the daemon
     undid as drift.
     """
-    session = Session(tmp_path / "warp.yaml", tmp_path / "state")
+    workspace = Workspace(tmp_path / "warp.yaml", tmp_path / "state")
     asked = []
 
     def ask(method: str, what: str, *_args: object, **_named: object) -> Mapping[str, Any]:
         asked.append((method, what))
-        return {"conditions": [], "state_dir": str(session.store.folder)}
+        return {"conditions": [], "state_dir": str(workspace.store.folder)}
 
     monkeypatch.setattr(client, "ask", ask)
     monkeypatch.setattr("os.geteuid", lambda: uid)
@@ -33,8 +33,8 @@ def test_a_daemon_that_answers_is_asked_whatever_the_state_folder_says(
     def alone(_kernel: object) -> dict[str, Any]:
         raise AssertionError("root did it beside the daemon")
 
-    assert not session.store.has_daemon()
-    suspend._done(session, lambda daemon: daemon.ask("POST", "/v1/suspensions"), alone)
+    assert not workspace.store.has_daemon()
+    suspend._done(workspace, lambda daemon: daemon.ask("POST", "/v1/suspensions"), alone)
     assert asked[-1] == ("POST", "/v1/suspensions")
 
 

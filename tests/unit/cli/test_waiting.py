@@ -14,7 +14,7 @@ from warpd.errors import WarpError
 from warpd.reconcile.incremental import planned_run
 from warpd.service.views.endpoint_list import presence
 from warpd.service.views.report import status_data, with_waiting
-from warpd.service.workspace import LoadedIntent, Session
+from warpd.service.workspace import LoadedIntent, Workspace
 from warpd.store.state_folder import ALLOCATIONS, Store
 
 OUTCOME = {
@@ -47,12 +47,12 @@ def daemon(tmp_path: Path) -> Simulation:
 
 def test_a_disabled_endpoint_is_shown_as_disabled(daemon: Simulation) -> None:
     assert daemon.peers == {"e2"}
-    session = Session(daemon.config, daemon.state)
-    read = kept(session, session.read(), daemon.shown)
+    workspace = Workspace(daemon.config, daemon.state)
+    read = kept(workspace, workspace.read(), daemon.shown)
     assert read is not None
-    target = session.target(read, create=False)
+    target = workspace.target(read, create=False)
     found = planned_run(daemon.kernel, target)
-    data = with_waiting(status_data(session, read, target, found), (), {"web"})
+    data = with_waiting(status_data(workspace, read, target, found), (), {"web"})
     [web] = data["networks"]
     first = web["endpoints"][0]
     assert (first["name"], presence(first)) == ("e1", "disabled")
@@ -62,8 +62,8 @@ def test_a_disabled_endpoint_is_shown_as_disabled(daemon: Simulation) -> None:
 def test_what_was_applied_last_is_shown_while_another_reason_holds_the_yaml_back(
     daemon: Simulation,
 ) -> None:
-    session = Session(daemon.config, daemon.state)
-    shown: LoadedIntent | None = kept(session, session.read(), {"conditions": []})
+    workspace = Workspace(daemon.config, daemon.state)
+    shown: LoadedIntent | None = kept(workspace, workspace.read(), {"conditions": []})
     assert shown is not None and shown.intent.networks["web"].endpoints["e1"].enabled
 
 

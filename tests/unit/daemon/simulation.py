@@ -26,7 +26,7 @@ from warpd.daemon.serve import assemble
 from warpd.kernel.api import Event, OperationError
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, Change, DefaultRoute, KernelObject, Key
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 from warpd.testing.fake_kernel import PLAIN, FakeKernel
 
 INTERVAL_S = 30.0
@@ -58,18 +58,22 @@ class Simulation:
     def start(self) -> None:
         """A daemon that has just been started, on the files and the kernel as they are."""
         clock = Clock(lambda: self.now_s, lambda: START_S + self.now_s - self.behind_s)
-        session = Session(self.config, self.state)
+        workspace = Workspace(self.config, self.state)
         parts = assemble(
             self.kernel,
             lambda: None,
-            session,
+            workspace,
             SILENT_LOG,
             INTERVAL_S,
             clock,
             lambda: 0.5,
             background=lambda work: work(),
         )
-        self.session, self.reconciler, self.scheduler = session, parts.reconciler, parts.scheduler
+        self.workspace, self.reconciler, self.scheduler = (
+            workspace,
+            parts.reconciler,
+            parts.scheduler,
+        )
         self.mailbox, self.events, self.publisher = parts.mailbox, parts.events, parts.publisher
         self.events.listen()
 

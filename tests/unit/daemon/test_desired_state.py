@@ -10,15 +10,15 @@ import pytest
 from tests import world
 from warpd.allocation.model import Allocations
 from warpd.daemon.desired_state import consent_needed
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 
-def written(tmp_path: Path, count: int, **gateway: bool) -> Session:
+def written(tmp_path: Path, count: int, **gateway: bool) -> Workspace:
     networks = {f"n{number}": world.network(1) for number in range(count)}
     (tmp_path / "warp.yaml").write_text(
         json.dumps({"version": 1, "gateway": gateway, "networks": networks})
     )
-    return Session(tmp_path / "warp.yaml", tmp_path / "state")
+    return Workspace(tmp_path / "warp.yaml", tmp_path / "state")
 
 
 @pytest.mark.parametrize(
@@ -43,13 +43,13 @@ def test_a_first_pass_waits_for_nothing(tmp_path: Path) -> None:
 
 def test_moving_a_subnet_waits(tmp_path: Path) -> None:
     """What `expected_users` moves is a risk for every client: the same that `apply` asks about."""
-    session = written(tmp_path, 3)
-    session.store.write_allocations(session.read().allocations)
+    workspace = written(tmp_path, 3)
+    workspace.store.write_allocations(workspace.read().allocations)
     networks = {f"n{number}": world.network(1) for number in range(3)}
     networks["n0"]["expected_users"] = 200
     (tmp_path / "warp.yaml").write_text(json.dumps({"version": 1, "networks": networks}))
-    read = session.read()
+    read = workspace.read()
     assert (
         read.risks
-        and consent_needed(read, session.store.read_allocations()) == read.risks[0].message
+        and consent_needed(read, workspace.store.read_allocations()) == read.risks[0].message
     )

@@ -227,9 +227,9 @@ def test_when_endpoints_expire(tmp_path: Path) -> None:
 
 def export(daemon: Simulation, name: str) -> None:
     """As `warpctl endpoint config` does, on the same files."""
-    read = daemon.session.read()
-    config = current_config(daemon.session.target(read, False), PLAIN, *name.split("/"))
-    store = daemon.session.store
+    read = daemon.workspace.read()
+    config = current_config(daemon.workspace.target(read, False), PLAIN, *name.split("/"))
+    store = daemon.workspace.store
     with store.writer("test"):
         numbered, _text = store.versioned(config, FORMATS["wg-quick"].text)
         store.log_export(config, numbered.version, "wg-quick", "root")

@@ -26,7 +26,7 @@ from warpd.reconcile.engine import converge
 from warpd.reconcile.incremental import planned_run
 from warpd.service.commitment import commit
 from warpd.service.history import History
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 from warpd.store.state_folder import HISTORY, IN_FORCE, Store
 
 ROOT_TABLE = Key(NftTable.KIND, ROOT, "warpd")
@@ -45,7 +45,7 @@ def daemon(tmp_path: Path) -> Simulation:
 
 def link_of(daemon: Simulation, network: str) -> LinkUp:
     """The WireGuard device's being up, of one network."""
-    vcid = daemon.session.store.read_allocations().networks[network].vcid
+    vcid = daemon.workspace.store.read_allocations().networks[network].vcid
     items = (item for item in daemon.kernel.objects.values() if isinstance(item, LinkUp))
     return next(item for item in items if item.name == f"wg-{vcid}")
 
@@ -223,7 +223,7 @@ def test_a_network_that_cannot_be_read_keeps_no_other_from_being_repaired(
     daemon.remove(corp.key)
     daemon.turn(2.0)
     assert daemon.has(corp.key) and not daemon.has(web.key)
-    assert daemon.told("blocked")[-1]["unread"] == "no answer"
+    assert daemon.told("conflict")[-1]["unread"] == "no answer"
     assert (
         daemon.reconciler.last_faults["web"]
         == f"root/netns/{web.netns} could not be read: no answer"
@@ -268,7 +268,7 @@ def test_with_a_full_disk_revocations_are_done_and_additions_wait(daemon: Simula
     fill(daemon, True)
     daemon.write(web=world.network(1), more=world.network(3))
     daemon.turn(1)
-    assert daemon.peers == {"e1"} and len(daemon.told("unwritten")) == 1
+    assert daemon.peers == {"e1"} and len(daemon.told("state_unwritable")) == 1
     assert in_sync(daemon)["web"], "of web nothing waits"
     daemon.write(web=world.network(3))
     daemon.turn(1)
@@ -282,7 +282,7 @@ def test_with_a_full_disk_revocations_are_done_and_additions_wait(daemon: Simula
     assert daemon.has(ROOT_TABLE), "guards are repaired"
     fill(daemon, False)
     daemon.turn(PAUSE_MAX_S)
-    assert daemon.peers == {"e1", "e2", "e3"} and len(daemon.told("written")) == 1
+    assert daemon.peers == {"e1", "e2", "e3"} and len(daemon.told("state_writable")) == 1
     assert not daemon.conditions and in_sync(daemon) == {"web": True, "more": True}
 
 
@@ -302,12 +302,12 @@ def test_a_broken_yaml_leaves_the_last_good_intent_in_force(daemon: Simulation) 
     link = link_of(daemon, "web")
     daemon.write_text("version: 1\nnetworks: [")
     daemon.turn(1)
-    assert not daemon.shown["intent"]["in_force"] and daemon.told("invalid")
+    assert not daemon.shown["intent"]["in_force"] and daemon.told("intent_invalid")
     daemon.remove(link.key)
     daemon.turn(1)
     assert daemon.has(link.key), "drift is repaired all the same"
     daemon.turn(10 * INTERVAL_S)
-    assert len(daemon.told("invalid")) == 1, "told once"
+    assert len(daemon.told("intent_invalid")) == 1, "told once"
     daemon.write(web=world.network(3))
     daemon.turn(1)
     assert daemon.peers == {"e1", "e2", "e3"} and daemon.shown["intent"]["in_force"]
@@ -339,10 +339,10 @@ def test_consent_to_an_empty_gateway_is_taken_up(daemon: Simulation) -> None:
     daemon.write()
     daemon.turn(5)
     assert "awaiting-consent" in daemon.conditions and daemon.peers
-    session = Session(daemon.config, daemon.state)
-    with session.store.writer("apply"):  # as `warpctl apply --yes` beside the daemon
-        read = session.read()
-        done = commit(History(session), read, "root (warpctl apply)", daemon.kernel, lambda: None)
+    workspace = Workspace(daemon.config, daemon.state)
+    with workspace.store.writer("apply"):  # as `warpctl apply --yes` beside the daemon
+        read = workspace.read()
+        done = commit(History(workspace), read, "root (warpctl apply)", daemon.kernel, lambda: None)
         converge(
             daemon.kernel,
             lambda: planned_run(daemon.kernel, done.target),
@@ -366,11 +366,11 @@ def test_consent_in_the_yaml_removes_them(daemon: Simulation) -> None:
 def apply_to_be_confirmed(daemon: Simulation, within_s: float) -> None:
     """`warpctl apply --confirm-within` of one endpoint more, by another process."""
     daemon.write(**two_networks() | {"web": world.network(3)})
-    session, kernel = Session(daemon.config, daemon.state), daemon.kernel
-    with session.store.writer("test"):
-        history = History(session)
+    workspace, kernel = Workspace(daemon.config, daemon.state), daemon.kernel
+    with workspace.store.writer("test"):
+        history = History(workspace)
         back_to = history.in_force_number()
-        done = commit(History(session), session.read(), "test", kernel, lambda: None)
+        done = commit(History(workspace), workspace.read(), "test", kernel, lambda: None)
         history.record_pending(done.number, back_to, within_s, "test")
         found = planned_run(kernel, done.target)
         converge(kernel, lambda: planned_run(kernel, done.target), found)
@@ -382,7 +382,7 @@ def test_a_pending_apply_stays_whatever_the_files_say(daemon: Simulation) -> Non
     daemon.write(web=world.network(1), corp=two_networks()["corp"])
     daemon.turn(INTERVAL_S)
     assert daemon.peers == {"e1", "e2", "e3"} and "confirm-pending" in daemon.conditions
-    History(daemon.session).confirm()
+    History(daemon.workspace).confirm()
     daemon.turn(2 * INTERVAL_S)
     assert peer_of(daemon, "e1") and "confirm-pending" not in daemon.conditions
     assert daemon.reconciler.desired.pending is None and daemon.shown["intent"]["in_force"]
@@ -403,8 +403,8 @@ def test_what_was_undone_waits_for_no_confirmation_any_more(daemon: Simulation) 
     daemon.turn(INTERVAL_S)
     pending = daemon.reconciler.desired.pending
     assert pending is not None and "confirm-pending" in daemon.conditions
-    with daemon.session.store.writer("test"):  # the time is over
-        History(daemon.session).record_pending(pending.number, pending.back_to, -1, "test")
+    with daemon.workspace.store.writer("test"):  # the time is over
+        History(daemon.workspace).record_pending(pending.number, pending.back_to, -1, "test")
     daemon.reconciler.desired.look_at_pending()
     daemon.turn(1)
     assert daemon.peers == {"e1", "e2"} and "rolled-back" in daemon.conditions
@@ -452,7 +452,7 @@ def test_an_endpoint_expires_at_midnight(daemon: Simulation) -> None:
 
 
 def test_a_foreign_object_in_the_way_is_named(daemon: Simulation) -> None:
-    vcid = daemon.session.store.read_allocations().networks["web"].vcid
+    vcid = daemon.workspace.store.read_allocations().networks["web"].vcid
     key = Key("link", ROOT, f"dn-{vcid}")
     daemon.write(corp=two_networks()["corp"])
     daemon.turn(1)
@@ -460,7 +460,7 @@ def test_a_foreign_object_in_the_way_is_named(daemon: Simulation) -> None:
     daemon.write(**two_networks())
     daemon.turn(1)
     assert [row["network"] for row in daemon.shown["failing"]] == ["web"]
-    assert {row["object"] for row in daemon.told("blocked")} == {str(key)}
+    assert {row["object"] for row in daemon.told("conflict")} == {str(key)}
 
 
 # -- a key file that is missing
@@ -476,7 +476,7 @@ def test_a_key_file_that_is_written_later_is_found(daemon: Simulation, tmp_path:
     daemon.write(**two_networks(), keyed=network)
     daemon.turn(3 * INTERVAL_S)
     assert [finding.code for finding in daemon.reconciler.desired.findings] == ["key-file"]
-    assert len(daemon.told("invalid")) == 1
+    assert len(daemon.told("intent_invalid")) == 1
     file.parent.mkdir()
     file.write_text(base64.b64encode(bytes(range(32))).decode())
     file.chmod(0o600)

@@ -17,7 +17,7 @@ from warpd.daemon.reconciler import Reconciler
 from warpd.daemon.scheduler import CONTESTED_COUNT, PassRequest
 from warpd.kernel.kinds.nft_table import NftTable
 from warpd.kernel.state import ROOT, Key
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 from warpd.testing.fake_kernel import PLAIN, FakeKernel
 
 LOOK = PassRequest(groups=None)
@@ -38,7 +38,7 @@ def reconciler(folder: Path, kernel: FakeKernel) -> Reconciler:
         )
     )
     made = Reconciler(
-        Session(config, folder / "state"),
+        Workspace(config, folder / "state"),
         kernel,
         Mailbox(),
         structlog.get_logger(),

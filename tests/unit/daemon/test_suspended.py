@@ -27,7 +27,7 @@ def daemon(tmp_path: Path) -> Simulation:
 def peers(daemon: Simulation) -> set[str]:
     """The endpoints in the kernel, as NETWORK/NAME."""
     names = {"web": "web", "corp": "corp"}
-    allocations = daemon.session.store.read_allocations().networks
+    allocations = daemon.workspace.store.read_allocations().networks
     groups = {f"warp-{allocations[name].vcid}": name for name in names if name in allocations}
     objects = daemon.kernel.objects.values()
     found = (item for item in objects if isinstance(item, WireguardPeer))
@@ -61,7 +61,7 @@ def test_it_is_out_when_the_answer_comes_and_nobody_else_notices(daemon: Simulat
     after = daemon.kernel.objects
     assert after.keys() < before.keys()
     changed = [item for key, item in before.items() if after.get(key) != item]
-    allocations = daemon.session.store.read_allocations().networks
+    allocations = daemon.workspace.store.read_allocations().networks
     assert {item.group for item in changed} == {f"warp-{allocations['web'].vcid}"}
     assert [item.label for item in changed if isinstance(item, WireguardPeer)] == ["e1"]
     (row,) = on_disk(daemon)

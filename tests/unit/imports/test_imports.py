@@ -21,7 +21,7 @@ from tests.command import Run
 from warpd.imports.found import free, slug
 from warpd.keys import derivation
 from warpd.keys.derivation import Secret
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 from warpd.yamlfile.parser import read_tree
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="key files belong to root")
@@ -74,8 +74,8 @@ def wg0(at: Path, text: str = CONFIG) -> str:
 
 
 def config_of(at: Path, network: str, endpoint: str) -> Any:
-    session = Session(at / "warp.yaml", at / "state")
-    target = session.target(session.read(), create=False)
+    workspace = Workspace(at / "warp.yaml", at / "state")
+    target = workspace.target(workspace.read(), create=False)
     return clients.config_of(
         target.intent,
         target.allocations,

@@ -11,7 +11,7 @@ import pytest
 from tests import world
 from warpd.intent.validation import check
 from warpd.intent.validation.network import check_day
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 CPE = {"type": "cpe"}
 SIX = "fd00:10::/64"
@@ -90,7 +90,7 @@ def test_a_warning_stands_at_its_line(tmp_path: Path) -> None:
     )
     found = {
         item.code: item.where.line
-        for item in Session(yaml, tmp_path / "state").read().warnings
+        for item in Workspace(yaml, tmp_path / "state").read().warnings
         if item.where is not None
     }
     assert found == {"field-idle": 7, "expired": 8}

@@ -21,7 +21,7 @@ from warpd.keys.derivation import Keyring, Secret
 from warpd.keys.files import read_key_files
 from warpd.networks.compiler import compile_state
 from warpd.reconcile.engine import Target
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 PRIVATE, SHARED = bytes(range(1, 33)), bytes(range(101, 133))
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="key files belong to root")
@@ -119,10 +119,10 @@ def test_a_finding_points_to_the_field_in_the_yaml(tmp_path: Path) -> None:
     yaml.write_text(
         f"version: 1\nnetworks:\n  n: {{type: secure-internet, private_key_file: {file}}}\n"
     )
-    session = Session(yaml, tmp_path / "state")
-    read = session.read()  # validate needs neither root nor keys
+    workspace = Workspace(yaml, tmp_path / "state")
+    read = workspace.read()  # validate needs neither root nor keys
     with pytest.raises(InvalidIntent) as caught:
-        session.target(read, create=False)
+        workspace.target(read, create=False)
     (finding,) = caught.value.findings
     assert finding.where is not None and (finding.where.line, finding.where.column) == (3, 48)
 

@@ -55,7 +55,7 @@ def test_what_is_not_of_a_side_is_dropped(mode: str) -> None:
             for item in rule["expr"]
             if "concat" in str(item)
         }
-        assert (len(passing), looked_at) == (4, {"@sides4", "@sides6"}), name
+        assert (len(passing), looked_at) == (4, {"@endpoint_addrs4", "@endpoint_addrs6"}), name
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -65,9 +65,12 @@ def test_every_address_and_route_is_a_side_of_its_own_endpoint(mode: str) -> Non
     found = {
         (item.netns, item.set): item.elements for item in state if isinstance(item, NftElements)
     }
-    maps = {key: own for key, own in found.items() if base(key[1]).startswith("shares")}
+    maps = {key: own for key, own in found.items() if base(key[1]).startswith("endpoint_ids")}
     assert any(".0/" in text for own in maps.values() for text in own), "no endpoint has routes"
     for (netns, name), own in maps.items():
         pairs = {tuple(text.split(" : ")) for text in own}
-        sides = {tuple(text.split(" . ")) for text in found[netns, name.replace("shares", "sides")]}
+        sides = {
+            tuple(text.split(" . "))
+            for text in found[netns, name.replace("endpoint_ids", "endpoint_addrs")]
+        }
         assert sides == {(number, address) for address, number in pairs}

@@ -109,7 +109,7 @@ def test_every_source_of_an_endpoint_is_known_as_its_own(mode: str) -> None:
     assert permits
     for (netns, name), own in permits.items():
         pairs = dict(
-            text.split(" : ") for text in found[netns, name.replace("endpoints", "shares")]
+            text.split(" : ") for text in found[netns, name.replace("endpoints", "endpoint_ids")]
         )
         assert pairs.keys() == own
 
@@ -118,7 +118,7 @@ def test_routes_count_as_their_endpoint() -> None:
     maps = [
         item.elements
         for item in compiled("namespace").state
-        if isinstance(item, NftElements) and item.set == "shares4"
+        if isinstance(item, NftElements) and item.set == "endpoint_ids4"
     ]
     own = next(found for found in maps if any("192.168.77.0" in text for text in found))
     numbers = [text.split(" : ")[1] for text in own]
@@ -277,7 +277,7 @@ def test_a_meter_is_known_again_however_it_is_listed() -> None:
 
 def test_who_has_answered_is_no_drift() -> None:
     empty = {
-        "name": "answered4",
+        "name": "neighbours_known4",
         "type": "ipv4_addr",
         "flags": ["timeout"],
         "timeout": 600,

@@ -28,7 +28,7 @@ from warpd.reconcile.engine import Target, compile_target, converge
 from warpd.reconcile.incremental import IncrementalPlanner, IncrementalReader, planned_run, replan
 from warpd.reconcile.observe import EVERYTHING, Scope, observe
 from warpd.service.history import History
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 from warpd.testing.fake_kernel import PLAIN, FakeKernel
 
 TEXT = """\
@@ -148,17 +148,17 @@ def test_a_network_that_moves_to_another_file_is_found_there(tmp_path: Path) -> 
 
 
 def test_after_a_broken_file_the_good_one_still_counts(tmp_path: Path) -> None:
-    session = Session(tmp_path / "warp.yaml", tmp_path / "state")
-    session.config.write_text(TEXT.replace("    vlan_id: 7\n", ""))
-    first = session.read()
-    session.config.write_text("version: 1\nnetworks: {")
+    workspace = Workspace(tmp_path / "warp.yaml", tmp_path / "state")
+    workspace.config.write_text(TEXT.replace("    vlan_id: 7\n", ""))
+    first = workspace.read()
+    workspace.config.write_text("version: 1\nnetworks: {")
     with pytest.raises(InvalidIntent):
-        session.read()
-    session.config.write_text(TEXT.replace("vlan_id: 7", "mtu: 1400"))
-    again = session.read()
+        workspace.read()
+    workspace.config.write_text(TEXT.replace("vlan_id: 7", "mtu: 1400"))
+    again = workspace.read()
     assert again.intent.networks["a"] is first.intent.networks["a"]
     value = again.loaded.sources[0].value
-    whole = load(session.config).sources[0].value
+    whole = load(workspace.config).sources[0].value
     assert list(places(value)) == list(places(whole))
 
 
@@ -166,34 +166,34 @@ def test_after_a_broken_file_the_good_one_still_counts(tmp_path: Path) -> None:
 
 
 def test_allocations_that_are_the_same_are_the_same_object(tmp_path: Path) -> None:
-    session = Session(tmp_path / "warp.yaml", tmp_path / "state")
-    session.config.write_text(TEXT.replace("    vlan_id: 7\n", ""))
-    with session.store.writer("test"):
-        session.commit(session.read())
-    first = session.read().allocations
-    session.config.write_text(
-        session.config.read_text().replace("x: {type: cpe}", "x: {type: cpe}, y: {type: cpe}")
+    workspace = Workspace(tmp_path / "warp.yaml", tmp_path / "state")
+    workspace.config.write_text(TEXT.replace("    vlan_id: 7\n", ""))
+    with workspace.store.writer("test"):
+        workspace.commit(workspace.read())
+    first = workspace.read().allocations
+    workspace.config.write_text(
+        workspace.config.read_text().replace("x: {type: cpe}", "x: {type: cpe}, y: {type: cpe}")
     )
-    again = session.read().allocations
+    again = workspace.read().allocations
     assert again.networks["b"] is first.networks["b"]
     assert list(again.networks["a"].endpoints) == ["x", "y"]
-    other = Session(session.config, tmp_path / "state")
+    other = Workspace(workspace.config, tmp_path / "state")
     with other.store.writer("test"):
         other.commit(other.read())
-    assert session.store.read_allocations() == other.store.read_allocations() == again
+    assert workspace.store.read_allocations() == other.store.read_allocations() == again
 
 
 def test_an_entry_that_another_process_wrote_is_read(tmp_path: Path) -> None:
-    session = Session(tmp_path / "warp.yaml", tmp_path / "state")
-    session.config.write_text(TEXT.replace("    vlan_id: 7\n", ""))
-    mine, others = History(session), History(Session(session.config, tmp_path / "state"))
-    with session.store.writer("test"):
-        session.commit(session.read())
-        first = mine.record(session.read(), "me")
-        for name in session.store.documents("history"):
-            session.store.remove_file(name)
-        session.config.write_text(TEXT.replace("vlan_id: 7", "mtu: 1400"))
-        second = others.record(session.read(), "another")
+    workspace = Workspace(tmp_path / "warp.yaml", tmp_path / "state")
+    workspace.config.write_text(TEXT.replace("    vlan_id: 7\n", ""))
+    mine, others = History(workspace), History(Workspace(workspace.config, tmp_path / "state"))
+    with workspace.store.writer("test"):
+        workspace.commit(workspace.read())
+        first = mine.record(workspace.read(), "me")
+        for name in workspace.store.documents("history"):
+            workspace.store.remove_file(name)
+        workspace.config.write_text(TEXT.replace("vlan_id: 7", "mtu: 1400"))
+        second = others.record(workspace.read(), "another")
     assert first.number == second.number
     assert mine.in_force() == second
 
@@ -436,16 +436,16 @@ import gc, sys
 from pathlib import Path
 from warpd.networks.compiler import compile_state
 from warpd.testing.fake_kernel import PLAIN
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 def kib():
     gc.collect()
     return int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0])
 
-session = Session(Path(sys.argv[1]), Path(sys.argv[2]))
+workspace = Workspace(Path(sys.argv[1]), Path(sys.argv[2]))
 before = kib()
-read = session.read()
-target = session.commit(read)
+read = workspace.read()
+target = workspace.commit(read)
 compiled = compile_state(target.intent, target.allocations, target.master, PLAIN, target.today)
 print((kib() - before) / sum(len(each.endpoints) for each in read.intent.networks.values()))
 """

@@ -36,7 +36,7 @@ from warpd.service.queries import planned
 from warpd.service.rollback import undo
 from warpd.service.views.render import summary_text
 from warpd.service.views.report import exit_code_of
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 from warpd.store.state_folder import ALLOCATIONS, MASTER
 from warpd.testing.fake_kernel import FakeKernel
 
@@ -56,8 +56,8 @@ class Machine:
 
     def start(self) -> None:
         self.mailbox = Mailbox()
-        session = Session(self.config, self.state)
-        self.reconciler = Reconciler(session, self.kernel, self.mailbox, structlog.get_logger())
+        workspace = Workspace(self.config, self.state)
+        self.reconciler = Reconciler(workspace, self.kernel, self.mailbox, structlog.get_logger())
 
     def say(self, *endpoints: str, gateway: dict[str, Any] | None = None, **more: Any) -> None:
         body = {
@@ -119,12 +119,12 @@ def test_what_takes_away_is_done_and_what_gives_waits(machine: Machine) -> None:
             machine.reconciler.last_pass["result"] == "unwritten"
             and machine.reconciler.desired.findings
         )
-        assert machine.told("unwritten") == 1, "told once"
+        assert machine.told("state_unwritable") == 1, "told once"
     assert not machine.look().unwritten
     assert (
         machine.peers == {"p", "r", "e1"}
         and not machine.reconciler.desired.findings
-        and machine.told("written") == 1
+        and machine.told("state_writable") == 1
     )
     assert machine.look().changed == 0
 
@@ -153,7 +153,7 @@ def test_the_next_edit_counts_though_the_one_before_could_not_be_written(machine
         machine.look(PassRequest(files=True))
         assert not machine.peers
     machine.look()
-    assert not machine.peers and last_applied(Session(machine.config, machine.state)) is not None
+    assert not machine.peers and last_applied(Workspace(machine.config, machine.state)) is not None
 
 
 def test_a_broken_yaml_gives_nothing_back(machine: Machine) -> None:
@@ -246,23 +246,27 @@ def test_an_edit_during_the_write_is_not_lost(
 
 
 def test_a_command_takes_away_and_says_what_waits(machine: Machine) -> None:
-    session = Session(machine.config, machine.state)
+    workspace = Workspace(machine.config, machine.state)
     machine.say("p", "r")
-    with machine.unwritable(), session.store.writer_if_possible("test") as obstacle:
+    with machine.unwritable(), workspace.store.writer_if_possible("test") as obstacle:
         assert obstacle is None, "the lock is there to be taken"
         done = commit(
-            History(session),
-            session.read(),
+            History(workspace),
+            workspace.read(),
             "test",
             machine.kernel,
-            lambda: last_applied(session),
+            lambda: last_applied(workspace),
             obstacle,
         )
     assert done.unwritten is not None and not done.number
     assert list(done.target.intent.networks["a"].endpoints) == ["p"]
-    with session.store.writer("test"):
+    with workspace.store.writer("test"):
         done = commit(
-            History(session), session.read(), "test", machine.kernel, lambda: last_applied(session)
+            History(workspace),
+            workspace.read(),
+            "test",
+            machine.kernel,
+            lambda: last_applied(workspace),
         )
     assert done.unwritten is None and list(done.target.intent.networks["a"].endpoints) == ["p", "r"]
 
@@ -279,27 +283,28 @@ def test_an_apply_to_be_confirmed_takes_away_and_says_that_nothing_is_undone(
         and exit_code_of(told) == EXIT_PARTIAL
     )
     assert (
-        machine.peers == {"p"} and History(Session(machine.config, machine.state)).pending() is None
+        machine.peers == {"p"}
+        and History(Workspace(machine.config, machine.state)).pending() is None
     )
 
 
 def test_a_command_without_any_record_does_nothing(tmp_path: Path) -> None:
     made = Machine(tmp_path)
-    session = Session(made.config, made.state)
-    with pytest.raises(WarpError), session.store.writer_if_possible("test"):
+    workspace = Workspace(made.config, made.state)
+    with pytest.raises(WarpError), workspace.store.writer_if_possible("test"):
         shutil.rmtree(made.state)
         made.state.write_text("no folder")
-        commit(History(session), session.read(), "test", made.kernel, lambda: None)
+        commit(History(workspace), workspace.read(), "test", made.kernel, lambda: None)
 
 
 def awaiting(machine: Machine, *endpoints: str, within_s: float = -1) -> None:
     """An apply of another process, with a time to confirm; below 0 it is over."""
-    session = Session(machine.config, machine.state)
+    workspace = Workspace(machine.config, machine.state)
     machine.say(*endpoints)
-    with session.store.writer("test"):
-        read, history = session.read(), History(session)
+    with workspace.store.writer("test"):
+        read, history = workspace.read(), History(workspace)
         back_to = history.in_force_number()
-        done = commit(History(session), read, "test", machine.kernel, lambda: None)
+        done = commit(History(workspace), read, "test", machine.kernel, lambda: None)
         history.record_pending(done.number, back_to, within_s, "test")
         converge(
             machine.kernel,
@@ -317,9 +322,9 @@ def test_an_unconfirmed_apply_is_undone_without_a_place_to_write(machine: Machin
             assert machine.peers == {"p", "q"} and not machine.reconciler.desired.undo_due, (
                 "undone once"
             )
-        assert History(machine.reconciler.session).pending() is not None
+        assert History(machine.reconciler.workspace).pending() is not None
     machine.look()
-    assert machine.peers == {"p", "q"} and History(machine.reconciler.session).pending() is None
+    assert machine.peers == {"p", "q"} and History(machine.reconciler.workspace).pending() is None
     machine.look()
     assert machine.peers == {"p", "q"} and machine.reconciler.desired.awaiting_consent, (
         "the files are those that were rolled back from"
@@ -334,7 +339,7 @@ def test_a_confirmed_apply_waits_no_more(machine: Machine) -> None:
         machine.reconciler.desired.pending is not None
         and machine.reconciler.desired.awaiting_consent
     )
-    History(Session(machine.config, machine.state)).confirm()
+    History(Workspace(machine.config, machine.state)).confirm()
     machine.look(PassRequest(files=True))
     machine.look()
     assert (
@@ -345,20 +350,20 @@ def test_a_confirmed_apply_waits_no_more(machine: Machine) -> None:
 
 
 def test_a_rollback_by_hand_without_a_place_to_write(machine: Machine) -> None:
-    session = Session(machine.config, machine.state)
+    workspace = Workspace(machine.config, machine.state)
     machine.say("p", "q", "r")
     machine.look()
-    with machine.unwritable(), session.store.writer_if_possible("test"):
-        undone, number = undo(session, machine.kernel, 1)
+    with machine.unwritable(), workspace.store.writer_if_possible("test"):
+        undone, number = undo(workspace, machine.kernel, 1)
         assert (
             number == 1
             and machine.peers == {"p", "q"}
             and undone.outcome.complete
             and not undone.complete
         )
-    with session.store.writer("test"):
-        undone, _ = undo(session, machine.kernel, 1)
-    assert undone.complete and History(session).in_force_number() == 1
+    with workspace.store.writer("test"):
+        undone, _ = undo(workspace, machine.kernel, 1)
+    assert undone.complete and History(workspace).in_force_number() == 1
 
 
 def test_no_new_secret_while_the_kernel_has_devices_of_ours(machine: Machine) -> None:
@@ -371,9 +376,9 @@ def test_no_new_secret_while_the_kernel_has_devices_of_ours(machine: Machine) ->
     assert (
         machine.look().unwritten and machine.kernel.objects == before and not machine.state.exists()
     )
-    session = Session(machine.config, machine.state)
-    with session.store.writer_if_possible("test"):
-        done = commit(History(session), session.read(), "test", machine.kernel, lambda: None)
+    workspace = Workspace(machine.config, machine.state)
+    with workspace.store.writer_if_possible("test"):
+        done = commit(History(workspace), workspace.read(), "test", machine.kernel, lambda: None)
     assert (
         done.unwritten is not None
         and done.unwritten.code == "master-lost"
@@ -422,12 +427,12 @@ def test_no_new_allocations_while_the_kernel_has_devices_of_ours(
 def test_lost_allocations_are_read_from_the_history(machine: Machine) -> None:
     machine.say("q", "p", "o")
     machine.look()
-    before = machine.reconciler.session.store.read_allocations()
+    before = machine.reconciler.workspace.store.read_allocations()
     (machine.state / ALLOCATIONS).unlink()
     machine.start()
     assert not machine.look().unwritten
     assert (
-        Session(machine.config, machine.state).store.read_allocations() == before
+        Workspace(machine.config, machine.state).store.read_allocations() == before
         and (machine.state / ALLOCATIONS).exists()
     )
 
@@ -578,11 +583,11 @@ def test_a_first_start_with_settings_of_the_host_alone(tmp_path: Path) -> None:
 
 
 def test_a_daemon_at_work_is_known(machine: Machine) -> None:
-    store = machine.reconciler.session.store
+    store = machine.reconciler.workspace.store
     assert not store.has_daemon()
     store.announce_daemon()
     store.announce_daemon()
-    assert Session(machine.config, machine.state).store.has_daemon()
+    assert Workspace(machine.config, machine.state).store.has_daemon()
 
 
 def test_a_lost_secret_is_never_replaced(machine: Machine) -> None:
@@ -594,13 +599,17 @@ def test_a_lost_secret_is_never_replaced(machine: Machine) -> None:
     (machine.state / MASTER).unlink()
     before = dict(machine.kernel.objects)
     machine.say("p")
-    session = Session(machine.config, machine.state)
-    with session.store.writer("test"):
+    workspace = Workspace(machine.config, machine.state)
+    with workspace.store.writer("test"):
         done = commit(
-            History(session), session.read(), "test", machine.kernel, lambda: last_applied(session)
+            History(workspace),
+            workspace.read(),
+            "test",
+            machine.kernel,
+            lambda: last_applied(workspace),
         )
         assert done.unwritten is not None and done.unwritten.code == "master-lost"
-        undone, number = undo(session, machine.kernel, 1)
+        undone, number = undo(workspace, machine.kernel, 1)
         assert undone.unwritten is not None and undone.unwritten.code == "master-lost"
         assert not undone.complete and number == 2
     assert machine.peers == {"p", "q"}
@@ -616,15 +625,15 @@ def test_a_lost_secret_is_never_replaced(machine: Machine) -> None:
 
 def test_a_plan_beside_a_broken_yaml_is_that_to_the_last_good_intent(machine: Machine) -> None:
     """With its findings, and the condition that says so; nothing is invented of the broken file."""
-    session = Session(machine.config, machine.state)
+    workspace = Workspace(machine.config, machine.state)
     machine.config.write_text('{"version": 1, "networks": {"a": {"typ": 1}}}')
-    data = planned(session, machine.kernel, True, ())
+    data = planned(workspace, machine.kernel, True, ())
     assert not data["steps"] and data["findings"]
     assert "what the last good intent says" in summary_text(data)
     assert "yaml-invalid" in {row["code"] for row in data["conditions"]}
     peer = next(key for key, item in machine.kernel.objects.items() if item.KIND == "peer")
     del machine.kernel.objects[peer]
-    data = planned(session, machine.kernel, True, ())
+    data = planned(workspace, machine.kernel, True, ())
     assert [step["kind"] for step in data["steps"]] == ["peer"]
 
 
@@ -632,4 +641,4 @@ def test_no_plan_beside_a_broken_yaml_before_a_first_apply(tmp_path: Path) -> No
     config = tmp_path / "warp.yaml"
     config.write_text("version: 1\nnetworks: {a: {typ: 1}}\n")
     with pytest.raises(InvalidIntent):
-        planned(Session(config, tmp_path / "state"), FakeKernel(), False, ())
+        planned(Workspace(config, tmp_path / "state"), FakeKernel(), False, ())

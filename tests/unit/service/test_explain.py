@@ -103,7 +103,7 @@ def test_what_decides(mode: str, case: tuple[str, str, str, str, int, bool, str]
     text = "\n".join(f"{stage.where}: {stage.what}" for stage in way)
     assert passes(way) is expected, text
     assert word in way[-1].what, text
-    assert all(stage.goes_on for stage in way[:-1])
+    assert all(stage.passes for stage in way[:-1])
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -16,100 +16,102 @@ from warpd.errors import Busy, WarpError
 from warpd.service import history as module
 from warpd.service.history import ENTRIES_MAX, NOTHING, History, files_digest, files_of
 from warpd.service.rollback import seconds_of
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Session:
-    return Session(tmp_path / "warp.yaml", tmp_path / "state")
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "warp.yaml", tmp_path / "state")
 
 
-def say(session: Session, **networks: object) -> None:
-    session.config.write_text(json.dumps({"version": 1, "networks": networks}))
+def say(workspace: Workspace, **networks: object) -> None:
+    workspace.config.write_text(json.dumps({"version": 1, "networks": networks}))
 
 
-def applied(session: Session) -> module.HistoryEntry:
-    read = session.read()
-    session.commit(read)
-    return History(session).record(read, "test")
+def applied(workspace: Workspace) -> module.HistoryEntry:
+    read = workspace.read()
+    workspace.commit(read)
+    return History(workspace).record(read, "test")
 
 
-def test_nothing_was_applied(session: Session) -> None:
-    history = History(session)
+def test_nothing_was_applied(workspace: Workspace) -> None:
+    history = History(workspace)
     assert history.in_force() is None and history.entries() == [] and history.pending() is None
-    assert not session.store.folder.exists(), "looking creates nothing"
+    assert not workspace.store.folder.exists(), "looking creates nothing"
 
 
-def test_the_same_is_kept_once(session: Session) -> None:
-    say(session, a=world.network(1))
-    assert [applied(session).number, applied(session).number] == [1, 1]
-    say(session, a=world.network(2))
-    assert applied(session).number == 2 and [
-        entry.number for entry in History(session).entries()
+def test_the_same_is_kept_once(workspace: Workspace) -> None:
+    say(workspace, a=world.network(1))
+    assert [applied(workspace).number, applied(workspace).number] == [1, 1]
+    say(workspace, a=world.network(2))
+    assert applied(workspace).number == 2 and [
+        entry.number for entry in History(workspace).entries()
     ] == [1, 2]
-    assert (session.store.folder / "history" / "000001.json").stat().st_mode & 0o777 == 0o600
+    assert (workspace.store.folder / "history" / "000001.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_what_another_process_applied_has_no_second_copy_of_the_allocations(
-    session: Session,
+    workspace: Workspace,
 ) -> None:
-    say(session, guests={"type": "secure-internet"})
-    first = applied(session)
-    read = Session(session.config, session.store.folder).read()
-    later = module.History(session)
+    say(workspace, guests={"type": "secure-internet"})
+    first = applied(workspace)
+    read = Workspace(workspace.config, workspace.store.folder).read()
+    later = module.History(workspace)
     assert read.allocations == first.allocations
     assert read.allocations is not first.allocations
     assert later.record(read, "warpd").allocations is read.allocations
     assert later.entry(first.number).allocations is read.allocations
 
 
-def test_an_entry_reads_as_it_was_with_its_allocations(session: Session, tmp_path: Path) -> None:
-    say(session, a=world.network(1))
+def test_an_entry_reads_as_it_was_with_its_allocations(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    say(workspace, a=world.network(1))
     (tmp_path / "networks.d").mkdir()
     (tmp_path / "networks.d" / "more.yaml").write_text(
         json.dumps({"networks": {"b": world.network(2)}})
     )
-    before = session.read()
-    entry = applied(session)
+    before = workspace.read()
+    entry = applied(workspace)
     (tmp_path / "networks.d" / "more.yaml").unlink()
     (tmp_path / "networks.d" / "other.yaml").write_text(
         json.dumps({"networks": {"c": world.network(3)}})
     )
-    say(session, a=world.network(3, subnet="10.77.0.0/24"))
-    applied(session)
-    again = History(session).read(History(session).entry(entry.number))
+    say(workspace, a=world.network(3, subnet="10.77.0.0/24"))
+    applied(workspace)
+    again = History(workspace).read(History(workspace).entry(entry.number))
     assert again.intent == before.intent and again.allocations == before.allocations
     assert files_digest(files_of(before)) == entry.digest
 
 
-def test_only_the_newest_are_kept_and_what_is_gone_back_to(session: Session) -> None:
+def test_only_the_newest_are_kept_and_what_is_gone_back_to(workspace: Workspace) -> None:
     for number in range(ENTRIES_MAX + 5):
-        say(session, a=world.network(1, mtu=1300 + number))
-        applied(session)
+        say(workspace, a=world.network(1, mtu=1300 + number))
+        applied(workspace)
         if number == 0:
-            History(session).record_pending(1, NOTHING, 3600, "test")
-    numbers = [entry.number for entry in History(session).entries()]
+            History(workspace).record_pending(1, NOTHING, 3600, "test")
+    numbers = [entry.number for entry in History(workspace).entries()]
     assert numbers == [1, *range(6, ENTRIES_MAX + 6)]
 
 
-def test_an_entry_that_does_not_come_into_force_is_not_kept(session: Session) -> None:
-    say(session, a=world.network(1))
-    applied(session)
-    in_the_way = session.store.folder / ".in-force.json.new"
+def test_an_entry_that_does_not_come_into_force_is_not_kept(workspace: Workspace) -> None:
+    say(workspace, a=world.network(1))
+    applied(workspace)
+    in_the_way = workspace.store.folder / ".in-force.json.new"
     in_the_way.mkdir()
-    say(session, a=world.network(2))
+    say(workspace, a=world.network(2))
     for _ in range(3):
         with pytest.raises(WarpError):
-            applied(session)
-    assert [entry.number for entry in History(session).entries()] == [1]
+            applied(workspace)
+    assert [entry.number for entry in History(workspace).entries()] == [1]
     in_the_way.rmdir()
-    assert applied(session).number == 2
+    assert applied(workspace).number == 2
 
 
-def test_one_apply_waits_at_a_time(session: Session) -> None:
-    say(session, a=world.network(1))
-    history = History(session)
-    pending = history.record_pending(applied(session).number, NOTHING, 60, "ann")
+def test_one_apply_waits_at_a_time(workspace: Workspace) -> None:
+    say(workspace, a=world.network(1))
+    history = History(workspace)
+    pending = history.record_pending(applied(workspace).number, NOTHING, 60, "ann")
     assert 59 < pending.left_s() <= 60 and history.pending() == pending
     with pytest.raises(Busy, match="ann") as caught:
         history.refuse_pending()
@@ -119,28 +121,28 @@ def test_one_apply_waits_at_a_time(session: Session) -> None:
         history.confirm()
 
 
-def test_too_late_is_too_late(session: Session) -> None:
-    say(session, a=world.network(1))
-    History(session).record_pending(applied(session).number, NOTHING, -1, "ann")
+def test_too_late_is_too_late(workspace: Workspace) -> None:
+    say(workspace, a=world.network(1))
+    History(workspace).record_pending(applied(workspace).number, NOTHING, -1, "ann")
     with pytest.raises(WarpError, match="too late"):
-        History(session).confirm()
+        History(workspace).confirm()
 
 
 def test_a_reboot_ends_the_time(
-    session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    say(session, a=world.network(1))
-    pending = History(session).record_pending(applied(session).number, NOTHING, 3600, "ann")
+    say(workspace, a=world.network(1))
+    pending = History(workspace).record_pending(applied(workspace).number, NOTHING, 3600, "ann")
     (tmp_path / "boot").write_text("another\n")
     monkeypatch.setattr(module, "BOOT_ID", tmp_path / "boot")
     assert pending.left_s() == 0
 
 
 def test_a_clock_that_is_set_changes_nothing(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    say(session, a=world.network(1))
-    pending = History(session).record_pending(applied(session).number, NOTHING, 60, "ann")
+    say(workspace, a=world.network(1))
+    pending = History(workspace).record_pending(applied(workspace).number, NOTHING, 60, "ann")
     monkeypatch.setattr(time, "time", lambda: 0.0)
     assert 59 < pending.left_s() <= 60
 
@@ -148,12 +150,12 @@ def test_a_clock_that_is_set_changes_nothing(
 @pytest.mark.parametrize(
     "text", ["{", "{}", "[]", '{"version": 1}', '{"version": 2, "number": 1}', "null"]
 )
-def test_a_damaged_entry_is_named(session: Session, text: str) -> None:
-    say(session, a=world.network(1))
-    applied(session)
-    (session.store.folder / "history" / "000001.json").write_text(text)
+def test_a_damaged_entry_is_named(workspace: Workspace, text: str) -> None:
+    say(workspace, a=world.network(1))
+    applied(workspace)
+    (workspace.store.folder / "history" / "000001.json").write_text(text)
     with pytest.raises(WarpError, match=r"000001\.json is damaged"):
-        History(session).entries()
+        History(workspace).entries()
 
 
 @pytest.mark.parametrize(
@@ -172,51 +174,51 @@ def test_no_times_to_confirm(text: str) -> None:
 
 
 def test_how_long_each_entry_has_been_in_force(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over rollbacks: the time between is not counted, and what is in force goes on."""
     now = 1_800_000_000.0
     monkeypatch.setattr(time, "time", lambda: now)
-    say(session, a=world.network(1))
-    applied(session)
+    say(workspace, a=world.network(1))
+    applied(workspace)
     now += 100
-    say(session, a=world.network(2))
-    applied(session)
+    say(workspace, a=world.network(2))
+    applied(workspace)
     now += 10
-    history = History(session)
+    history = History(workspace)
     assert history.active_s() == {1: 100}
     history.mark_restored(1, "refused")
     now += 1000
     assert history.active_s() == {1: 100, 2: 10}
     history.mark_restored(1, "")  # the same again: nothing ends
     assert history.active_since() == "2027-01-15T08:01:50+00:00"
-    say(session, a=world.network(3))
-    applied(session)
+    say(workspace, a=world.network(3))
+    applied(workspace)
     assert history.active_s() == {1: 1100, 2: 10}
 
 
-def test_how_long_is_not_known_of_what_an_earlier_version_recorded(session: Session) -> None:
-    say(session, a=world.network(1))
-    applied(session)
-    pointer = session.store.folder / "in-force.json"
+def test_how_long_is_not_known_of_what_an_earlier_version_recorded(workspace: Workspace) -> None:
+    say(workspace, a=world.network(1))
+    applied(workspace)
+    pointer = workspace.store.folder / "in-force.json"
     pointer.write_text(json.dumps({"version": 1, "number": 1, "refused": ""}))
-    assert History(session).active_since() is None
-    say(session, a=world.network(2))
-    applied(session)
-    assert History(session).active_s() == {}
-    assert History(session).active_since() is not None
+    assert History(workspace).active_since() is None
+    say(workspace, a=world.network(2))
+    applied(workspace)
+    assert History(workspace).active_s() == {}
+    assert History(workspace).active_since() is not None
 
 
 def test_a_file_whose_name_is_not_utf8_is_kept_and_read_again(
-    session: Session, tmp_path: Path
+    workspace: Workspace, tmp_path: Path
 ) -> None:
-    say(session, a=world.network(1))
+    say(workspace, a=world.network(1))
     (tmp_path / "networks.d").mkdir()
     odd = tmp_path / "networks.d" / os.fsdecode(b"k\xf6ln.yaml")
     odd.write_text(json.dumps({"networks": {"b": world.network(2)}}))
-    read = session.read()
-    entry = applied(session)
-    (kept,) = History(session).entries()
+    read = workspace.read()
+    entry = applied(workspace)
+    (kept,) = History(workspace).entries()
     assert kept.digest == entry.digest == files_digest(files_of(read))
-    again = History(session).read(kept)
+    again = History(workspace).read(kept)
     assert again.intent == read.intent and odd in files_of(again)

@@ -27,7 +27,7 @@ from warpd.service.workspace import NO_MASTER
 HOST = Host(uplink="eth0", vrf=True)
 NOTHING = Allocations({})
 # An endpoint's number says what kind of share it has.
-SHARES = ("nft-part", "nft-table", "nft-elements/shares", "nft-elements/sides")
+SHARES = ("nft-part", "nft-table", "nft-elements/endpoint_ids", "nft-elements/endpoint_addrs")
 
 
 def applied(target: Target) -> State:

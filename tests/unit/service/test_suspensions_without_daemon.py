@@ -11,7 +11,7 @@ from warpd.errors import WarpError
 from warpd.kernel.state import Key
 from warpd.service.queries import ExplainRequest
 from warpd.service.suspending import SuspendRequest, for_seconds, resume_alone, suspend_alone
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 from warpd.store.suspensions import SUSPENDED
 from warpd.testing.fake_kernel import FakeKernel
 
@@ -25,8 +25,8 @@ def stopped(tmp_path: Path) -> Simulation:
     return daemon
 
 
-def session(daemon: Simulation) -> Session:
-    return Session(daemon.config, daemon.state)
+def workspace(daemon: Simulation) -> Workspace:
+    return Workspace(daemon.config, daemon.state)
 
 
 def request(name: str = "web/e1", for_s: int | None = None) -> SuspendRequest:
@@ -39,22 +39,22 @@ def keys(daemon: Simulation) -> set[Key]:
 
 def test_it_is_taken_out_and_given_back_and_nothing_else_changes(stopped: Simulation) -> None:
     before, stopped_objects = keys(stopped), dict(stopped.kernel.objects)
-    answer = suspend_alone(session(stopped), stopped.kernel, request())
+    answer = suspend_alone(workspace(stopped), stopped.kernel, request())
     assert answer["done"] and answer["unwritten"] is None
     assert keys(stopped) < before
     gone = {stopped_objects[key].group for key in before - keys(stopped)}
     assert len(gone) == 1
     assert (stopped.state / SUSPENDED).exists()
-    resume_alone(session(stopped), stopped.kernel, "web/e1")
+    resume_alone(workspace(stopped), stopped.kernel, "web/e1")
     assert keys(stopped) == before
     with pytest.raises(WarpError, match="not suspended"):
-        resume_alone(session(stopped), stopped.kernel, "web/e1")
+        resume_alone(workspace(stopped), stopped.kernel, "web/e1")
 
 
 def test_a_kernel_without_networks_gets_none(stopped: Simulation) -> None:
     """After a boot without a daemon it is only written down."""
     empty = FakeKernel()
-    assert suspend_alone(session(stopped), empty, request())["done"]
+    assert suspend_alone(workspace(stopped), empty, request())["done"]
     assert empty.objects == {} and (stopped.state / SUSPENDED).exists()
 
 
@@ -66,7 +66,7 @@ def test_a_folder_that_takes_no_writes_keeps_nobody_in(
 
     before = keys(stopped)
     monkeypatch.setattr("warpd.store.state_folder.put", refuse)
-    answer = suspend_alone(session(stopped), stopped.kernel, request())
+    answer = suspend_alone(workspace(stopped), stopped.kernel, request())
     assert answer["done"] and "Read-only" in answer["unwritten"]
     assert keys(stopped) < before
 
@@ -75,7 +75,7 @@ def test_before_anything_was_applied_there_is_nobody(tmp_path: Path) -> None:
     daemon = Simulation(tmp_path)
     daemon.state.mkdir(mode=0o700)
     with pytest.raises(WarpError, match="nothing was applied yet"):
-        suspend_alone(session(daemon), daemon.kernel, request())
+        suspend_alone(workspace(daemon), daemon.kernel, request())
 
 
 def test_explanation_and_plan_say_so(stopped: Simulation) -> None:

@@ -186,7 +186,7 @@ def test_events_by_filter() -> None:
     assert Filter().takes(event) and Filter("corp", ("change", "failed"), True, NOW).takes(event)
     assert not Filter("web").takes(event) and not Filter(kinds=("failed",)).takes(event)
     assert not Filter(repairs=True).takes({**event, "repair": False})
-    assert not Filter("corp").takes({"kind": "intent", "time": ""})
+    assert not Filter("corp").takes({"kind": "intent_applied", "time": ""})
     assert not Filter(since=NOW + timedelta(seconds=1)).takes(event) and not Filter(
         since=NOW
     ).takes({**event, "time": "?"})
@@ -244,7 +244,7 @@ def test_a_list_is_told_by_its_first() -> None:
     event = {
         "number": 1,
         "time": NOW.isoformat(),
-        "kind": "invalid",
+        "kind": "intent_invalid",
         "findings": ["warp.yaml:1:1: x", "warp.yaml:2:1: y"],
     }
     assert event_text(event).endswith("findings=warp.yaml:1:1: x (and 1 more)")

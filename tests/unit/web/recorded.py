@@ -32,15 +32,15 @@ FREE: frozenset[str] = frozenset(
     {
         "description", "by", "message", "hint", "text", "why", "reason", "foreign", "what", "error",
         "gateway", "user", "findings", "awaiting_consent", "label", "after", "before", "path",
-        "source", "url", "object", "details", "not_seen", "warnings", "diff", "files", "endpoint",
-        "routes", "created_by", "config", "state_dir", "revision",
+        "source", "url", "object", "details", "not_observable", "warnings", "diff", "files",
+        "endpoint", "routes", "created_by", "config", "state_dir", "revision",
     }
 )  # fmt: skip
 TIME = "2026-01-01T00:00:00+00:00"
 SESSION = {
     "user": "anna (web)",
     "role": "admin",
-    "rights": ["look", "see-addresses", "export", "suspend", "change", "administer"],
+    "rights": ["view", "see-addresses", "export", "suspend", "change", "administer"],
     "networks": ["*"],
 }
 
@@ -128,7 +128,7 @@ def _held(name: str) -> dict[str, Any]:
 def _samples() -> dict[str, Any]:
     row = {"time": TIME, "seconds": 300.0, "connected": 2}
     rows = [{**row, "received_bytes": 5000, "sent_bytes": 7}]
-    return {"since": row["time"], "every_s": 300, "kept": True, "samples": rows}
+    return {"since": row["time"], "every_s": 300, "recorded": True, "samples": rows}
 
 
 def _networks() -> dict[str, dict[str, Any]]:

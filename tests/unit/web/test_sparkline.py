@@ -23,7 +23,7 @@ def answer(*samples: tuple[int, float, int], since_s: int = BEGIN_S) -> dict[str
         }
         for at_s, seconds, carried in samples
     ]
-    return {"since": iso(since_s), "every_s": 300, "kept": True, "samples": rows}
+    return {"since": iso(since_s), "every_s": 300, "recorded": True, "samples": rows}
 
 
 def iso(at_s: int) -> str:
@@ -70,5 +70,5 @@ def test_after_a_restart_the_page_says_so() -> None:
 
 def test_before_the_first_look_and_where_none_are_kept() -> None:
     empty = {"since": None, "every_s": 300, "samples": []}
-    assert charts({**empty, "kept": True}).since == ""
-    assert not charts({**empty, "kept": False}).is_kept
+    assert charts({**empty, "recorded": True}).since == ""
+    assert not charts({**empty, "recorded": False}).is_kept

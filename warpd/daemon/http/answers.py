@@ -274,10 +274,10 @@ class Outcome(TypedDict):
 
 
 class WrittenFiles(TypedDict):
-    """The files that were written; `if_undone` says what becomes of them after an undo."""
+    """The files that were written; `if_rolled_back` says what becomes of them after an undo."""
 
     written: list[str]
-    if_undone: str
+    if_rolled_back: str
 
 
 class ChangeOutcome(Outcome):
@@ -551,7 +551,7 @@ class DaemonFields(TypedDict):
 
     - `version`: of the program.
     - `source`: where the YAML comes from; null for a local file.
-    - `next_look_s`: seconds until the next periodic resync.
+    - `next_resync_s`: seconds until the next periodic resync.
     - `pending_confirm`: an apply that is undone unless it is confirmed.
     - `contested_objects`: those that another program changes again and again.
     - `failing`: networks whose last pass failed.
@@ -565,7 +565,7 @@ class DaemonFields(TypedDict):
     source: SourceState | None
     state_dir: str
     last_pass: LastPass
-    next_look_s: float
+    next_resync_s: float
     gateway: str
     intent: IntentState
     pending_confirm: DaemonPending | None
@@ -647,7 +647,7 @@ class SampleList(TypedDict):
     network: str | None
     since: Time | None
     every_s: int
-    kept: bool
+    recorded: bool
     samples: list[SampleRow]
 
 
@@ -791,7 +791,7 @@ class StageRow(TypedDict):
 
     where: str
     what: str
-    goes_on: bool
+    passes: bool
 
 
 class SessionOfEndpoint(TypedDict):
@@ -799,7 +799,7 @@ class SessionOfEndpoint(TypedDict):
 
     presence: Literal["online", "stale", "never"]
     handshake_age_s: int | None
-    comes_from: str
+    remote_address: str
     text: str
 
 
@@ -818,7 +818,7 @@ class Explanation(TypedDict):
     path: list[StageRow]
     session: SessionOfEndpoint
     warnings: list[Advice]
-    not_seen: list[str]
+    not_observable: list[str]
 
 
 # -- changes of the YAML
@@ -847,7 +847,7 @@ class FileDifference(TypedDict):
 class ChangeAnswer(TypedDict):
     """A change that was looked at; nothing is written.
 
-    - `id`: by which it is applied or proposed, within `kept_s` seconds.
+    - `id`: by which it is applied or proposed, within `expires_in_s` seconds.
     - `networks`, `gateway`: what it touches, by comparing the intents.
     - `agree`: the codes of risks that an apply has to agree to.
     - `digest`: of its plan; an apply names it.
@@ -869,15 +869,15 @@ class ChangeAnswer(TypedDict):
     editable: bool
     why: str
     branches: bool
-    kept_s: int
+    expires_in_s: int
 
 
 class Branch(TypedDict):
-    """A branch that was pushed: `url` of the merge request, and what the server `said`."""
+    """A branch that was pushed: `url` of the merge request, `server_output` of the server."""
 
     name: str
     url: str
-    said: str
+    server_output: str
 
 
 class Patch(TypedDict):

@@ -141,5 +141,5 @@ def identity_of(peer: PeerCredentials) -> Identity | None:
     if peer.right is AccessLevel.READ:
         return Identity(peer.user, READER)
     if peer.right is AccessLevel.METRICS:
-        return Identity(peer.user, frozenset({Right.LOOK}))
+        return Identity(peer.user, frozenset({Right.VIEW}))
     return None

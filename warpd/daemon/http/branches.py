@@ -25,7 +25,7 @@ class _PushAnswer(BaseModel):
 
     branch: str = ""
     url: Annotated[str, StringConstraints(pattern=r"^(https?://[^\s<>\"']{3,500})?$")] = ""
-    said: str = ""
+    server_output: str = ""
     error: str = ""
     code: str = ""
     hint: str = ""
@@ -43,7 +43,7 @@ class Branches:
         return self._path.is_socket()
 
     async def push(self, name: str, title: str, patch: str) -> dict[str, Any]:
-        """Push the patch as a branch; its name, the URL of the merge request, what the server said.
+        """Push the patch as a branch; its name, the URL of the merge request, the server's output.
 
         Raises:
             HttpError: 409 where nothing pushes branches here, 502 where the push has failed.
@@ -61,4 +61,4 @@ class Branches:
             raise HttpError(502, "warpd-propose has failed", code="push", hint=WITHOUT) from None
         if answer.error:
             raise HttpError(502, answer.error, code="push", hint=answer.hint or WITHOUT)
-        return {"name": answer.branch, "url": answer.url, "said": answer.said}
+        return {"name": answer.branch, "url": answer.url, "server_output": answer.server_output}

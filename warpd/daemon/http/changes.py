@@ -347,7 +347,7 @@ def _abilities(services: Services, snapshot: YamlSnapshot) -> dict[str, Any]:
     """What can be done with a change."""
     why = _why_fixed(snapshot)
     branches = services.branches.can_push
-    return {"editable": not why, "why": why, "branches": branches, "kept_s": int(KEPT_S)}
+    return {"editable": not why, "why": why, "branches": branches, "expires_in_s": int(KEPT_S)}
 
 
 def _kept(services: Services, request: HttpRequest) -> Candidate:

@@ -267,7 +267,7 @@ def _edge(text: str, order: Order) -> Any:
     raise HttpError(422, reason, code="bad-cursor")
 
 
-LOOK = Right.LOOK
+VIEW = Right.VIEW
 SEARCHED: Final = (
     Parameter("network", "of this network only"),
     Parameter("q", "what has to be in name, address, description or key"),
@@ -283,7 +283,7 @@ ROUTES: Final = (
     HttpRoute(
         "GET",
         "/v1/endpoints",
-        LOOK,
+        VIEW,
         NetworkScope.FILTERED,
         find_endpoints,
         answers.EndpointPage,
@@ -293,7 +293,7 @@ ROUTES: Final = (
     HttpRoute(
         "GET",
         ENDPOINT_PATH,
-        LOOK,
+        VIEW,
         NetworkScope.NETWORK,
         show_endpoint,
         answers.EndpointAnswer,

@@ -247,7 +247,7 @@ def _digits(text: str, length_max: int, error: str) -> int:
     return int(text)
 
 
-LOOK = Right.LOOK
+VIEW = Right.VIEW
 FILTERED, GATEWAY, NETWORK = NetworkScope.FILTERED, NetworkScope.GATEWAY, NetworkScope.NETWORK
 FRESH: Final = Parameter("fresh", "1: as of just now", ("0", "1"))
 EXPLAINED: Final = (
@@ -274,38 +274,38 @@ ENDPOINTS_PATH: Final = "/v1/networks/{network}/endpoints"
 PAIR_PATH: Final = "/v1/history/{older}..{newer}"
 ENTRY_PATH: Final = "/v1/history/{number}"
 ROUTES: Final = (
-    HttpRoute("GET", "/v1/status", LOOK, FILTERED, show_status, answers.Status, **VIEWED),
-    HttpRoute("GET", "/v1/summary", LOOK, FILTERED, show_summary, answers.StatusSummary, **SUMMED),
-    HttpRoute("GET", "/v1/networks", LOOK, FILTERED, show_networks, answers.Networks, **VIEWED),
+    HttpRoute("GET", "/v1/status", VIEW, FILTERED, show_status, answers.Status, **VIEWED),
+    HttpRoute("GET", "/v1/summary", VIEW, FILTERED, show_summary, answers.StatusSummary, **SUMMED),
+    HttpRoute("GET", "/v1/networks", VIEW, FILTERED, show_networks, answers.Networks, **VIEWED),
     HttpRoute(
-        "GET", NETWORK_PATH, LOOK, NETWORK, show_network, answers.NetworkAnswer, **VIEWED_ONE
+        "GET", NETWORK_PATH, VIEW, NETWORK, show_network, answers.NetworkAnswer, **VIEWED_ONE
     ),
     HttpRoute(
-        "GET", ENDPOINTS_PATH, LOOK, NETWORK, show_endpoints, answers.Endpoints, **VIEWED_ONE
+        "GET", ENDPOINTS_PATH, VIEW, NETWORK, show_endpoints, answers.Endpoints, **VIEWED_ONE
     ),
-    HttpRoute("GET", "/v1/plan", LOOK, FILTERED, show_plan, answers.PlanAnswer, **KEPT),
+    HttpRoute("GET", "/v1/plan", VIEW, FILTERED, show_plan, answers.PlanAnswer, **KEPT),
     HttpRoute(
-        "GET", "/v1/history", LOOK, GATEWAY, show_history, answers.HistoryList, refusals=LOOKED
+        "GET", "/v1/history", VIEW, GATEWAY, show_history, answers.HistoryList, refusals=LOOKED
     ),
     HttpRoute(
-        "GET", PAIR_PATH, LOOK, GATEWAY, compare_entries, answers.EntryDifference, refusals=NAMED
+        "GET", PAIR_PATH, VIEW, GATEWAY, compare_entries, answers.EntryDifference, refusals=NAMED
     ),
-    HttpRoute("GET", ENTRY_PATH, LOOK, GATEWAY, show_entry, answers.EntryAnswer, refusals=NAMED),
+    HttpRoute("GET", ENTRY_PATH, VIEW, GATEWAY, show_entry, answers.EntryAnswer, refusals=NAMED),
     HttpRoute(
         "GET",
         "/v1/explain",
-        LOOK,
+        VIEW,
         FILTERED,
         explain,
         answers.Explanation,
         query=EXPLAINED,
         refusals=NAMED,
     ),
-    HttpRoute("GET", "/v1/doctor", LOOK, GATEWAY, show_doctor, answers.Checks, **KEPT),
-    HttpRoute("GET", "/v1/validate", LOOK, GATEWAY, show_validation, answers.Validation, **KEPT),
-    HttpRoute("GET", "/v1/daemon", LOOK, GATEWAY, show_daemon, answers.DaemonAnswer),
+    HttpRoute("GET", "/v1/doctor", VIEW, GATEWAY, show_doctor, answers.Checks, **KEPT),
+    HttpRoute("GET", "/v1/validate", VIEW, GATEWAY, show_validation, answers.Validation, **KEPT),
+    HttpRoute("GET", "/v1/daemon", VIEW, GATEWAY, show_daemon, answers.DaemonAnswer),
     HttpRoute(
-        "GET", "/v1/events", LOOK, FILTERED, show_events, EVENTS, query=FOLLOWED, refusals=LOOKED
+        "GET", "/v1/events", VIEW, FILTERED, show_events, EVENTS, query=FOLLOWED, refusals=LOOKED
     ),
-    HttpRoute("GET", METRICS_PATH, LOOK, GATEWAY, show_metrics, TextAnswer((CONTENT_TYPE,))),
+    HttpRoute("GET", METRICS_PATH, VIEW, GATEWAY, show_metrics, TextAnswer((CONTENT_TYPE,))),
 )

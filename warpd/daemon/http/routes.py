@@ -43,7 +43,7 @@ ROUTES: Final[tuple[HttpRoute, ...]] = (
     *sessions.ROUTES,
     *suspensions.ROUTES,
     HttpRoute(
-        "GET", "/v1/openapi.json", Right.LOOK, NetworkScope.FILTERED, show_openapi, dict[str, Any]
+        "GET", "/v1/openapi.json", Right.VIEW, NetworkScope.FILTERED, show_openapi, dict[str, Any]
     ),
 )
 

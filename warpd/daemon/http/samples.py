@@ -28,7 +28,7 @@ async def show_samples(services: Services, request: HttpRequest) -> HttpResponse
             "network": network or None,
             "since": iso_seconds(samples.since_s) if samples.since_s else None,
             "every_s": int(EVERY_S),
-            "kept": samples.is_kept,
+            "recorded": samples.is_kept,
             "samples": list(_rows(samples, network, request.who)),
         }
     )
@@ -65,7 +65,7 @@ ROUTES: Final = (
     HttpRoute(
         "GET",
         "/v1/samples",
-        Right.LOOK,
+        Right.VIEW,
         NetworkScope.FILTERED,
         show_samples,
         answers.SampleList,

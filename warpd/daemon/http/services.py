@@ -139,11 +139,11 @@ def aged(daemon: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         {**row, "next_try_s": _nearer(row["next_try_s"], seconds)}
         for row in daemon.get("failing", ())
     ]
-    next_look_s = _nearer(daemon.get("next_look_s", 0.0), seconds)
+    next_resync_s = _nearer(daemon.get("next_resync_s", 0.0), seconds)
     pending = daemon.get("pending_confirm")
     if pending is not None:
         pending = {**pending, "left_s": _nearer(pending["left_s"], seconds)}
-    counted = {"next_look_s": next_look_s, "failing": failing, "pending_confirm": pending}
+    counted = {"next_resync_s": next_resync_s, "failing": failing, "pending_confirm": pending}
     return {**daemon, **counted}
 
 

@@ -83,7 +83,7 @@ ROUTES: Final = (
     HttpRoute(
         "GET",
         "/v1/suspensions",
-        Right.LOOK,
+        Right.VIEW,
         NetworkScope.FILTERED,
         show_suspensions,
         answers.Suspensions,

@@ -105,7 +105,7 @@ def daemon(data: Row, who: Identity) -> dict[str, Any]:
     """The daemon's own part, in its shape: without files, texts and other networks."""
     pending, source = data.get("pending_confirm"), data.get("source")
     intent = data.get("intent") or {}
-    plain = ("version", "gateway", "last_pass", "next_look_s", "last_event")
+    plain = ("version", "gateway", "last_pass", "next_resync_s", "last_event")
     return {
         **{name: data[name] for name in plain if name in data},
         "pid": None,
@@ -205,9 +205,9 @@ def explanation(data: Row, who: Identity, names: frozenset[str]) -> dict[str, An
     if not who.sees_all:
         shown = redacted(shown, names)
     session = shown.get("session")
-    if session and not who.may(Right.SEE_ADDRESSES) and session.get("comes_from"):
-        text = session.get("text", "").replace(session["comes_from"], HIDDEN)
-        shown["session"] = {**session, "comes_from": HIDDEN, "text": text}
+    if session and not who.may(Right.SEE_ADDRESSES) and session.get("remote_address"):
+        text = session.get("text", "").replace(session["remote_address"], HIDDEN)
+        shown["session"] = {**session, "remote_address": HIDDEN, "text": text}
     return shown
 
 

@@ -28,7 +28,7 @@ class DuplicateObject(KernelObject):
     Ours: its protocol, or the link that it is on. It is never wanted.
     """
 
-    KIND: ClassVar[str] = "surplus"
+    KIND: ClassVar[str] = "duplicate"
 
     netns: str
     family: Literal["addr", "route", "rule"]

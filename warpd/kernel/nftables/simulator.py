@@ -130,7 +130,7 @@ class Ruleset:
         """Where one rule leads: to a verdict, or on with the packet as the rule left it."""
         for expression in expressions:
             [(kind, body)] = expression.items()
-            if not self._goes_on(kind, body, at.packet):
+            if not self._passes(kind, body, at.packet):
                 return at
             if kind == "mangle":
                 at = dataclasses.replace(at, packet=_mangled(body, at.packet))
@@ -147,7 +147,7 @@ class Ruleset:
                 raise UnsupportedRule(f"{kind} in chain {at.chain}")
         return at
 
-    def _goes_on(self, kind: str, body: Any, packet: Packet) -> bool:
+    def _passes(self, kind: str, body: Any, packet: Packet) -> bool:
         """Whether the expressions after this one are looked at."""
         if kind == "match":
             return self._matches(body, packet)

@@ -6,7 +6,7 @@ inserted after the last hook (__nf_conntrack_confirm() in net/netfilter/nf_connt
 packet that is dropped in FORWARD or INPUT makes no entry.
 
 An endpoint is identified by a number and not by its source address, since it may use every address
-of its routes. The map `shares4` or `shares6` gives the number for a source address, and
+of its routes. The map `endpoint_ids4` or `endpoint_ids6` gives the number for a source address, and
 `meta priority` carries it from rule to rule. The kernel has set the priority from the TOS of the
 packet before (net/ipv4/ip_forward.c); this value is overwritten only for the first packet of a
 connection.
@@ -101,7 +101,7 @@ def gateway_chains(table: int, ports: int) -> dict[str, tuple[str, ...]]:
     """
     transports = transport("tcp", "udp")
     rules = [
-        rule("has an entry", _HELD, RETURN),
+        rule("already in conntrack", _HELD, RETURN),
         rule("all networks", _together(table * 3 // 4), jump("over-count")),
     ]
     for family, version in (("ip", 4), ("ip6", 6)):
@@ -136,12 +136,12 @@ def sets() -> tuple[NftSet, ...]:
     """Return the maps from source address to endpoint number. `elements` fills them."""
     return tuple(
         NftSet(name, kind, True, map="classid")
-        for name, kind in (("shares4", "ipv4_addr"), ("shares6", "ipv6_addr"))
+        for name, kind in (("endpoint_ids4", "ipv4_addr"), ("endpoint_ids6", "ipv6_addr"))
     )
 
 
 def _limits(shares: Shares) -> Iterator[str]:
-    yield rule("has an entry", _HELD, RETURN)
+    yield rule("already in conntrack", _HELD, RETURN)
     yield from numbered()
     for kind, share in enumerate(shares.kinds, 1):
         over = meter(
@@ -171,7 +171,7 @@ def numbered() -> Iterator[str]:
     """
     for family, version in (("ip", 4), ("ip6", 6)):
         yield rule(
-            "endpoint", mangle(ENDPOINT, mapped(payload(family, "saddr"), f"shares{version}"))
+            "endpoint", mangle(ENDPOINT, mapped(payload(family, "saddr"), f"endpoint_ids{version}"))
         )
 
 
@@ -210,7 +210,7 @@ def elements(
         for source in sources:
             found[source.version].add(f"{source.element} : {number}")
     return [
-        NftElements(netns, f"shares{version}{suffix}", frozenset(own))
+        NftElements(netns, f"endpoint_ids{version}{suffix}", frozenset(own))
         for version, own in found.items()
         if own
     ]

@@ -7,11 +7,11 @@ net/netfilter/nf_conntrack_proto_icmp.c). Therefore an endpoint that knows or gu
 ports could end a connection of another endpoint, or reduce its path MTU.
 
 A genuine error comes from the far end of the connection, or from a router on the way to it. Both
-are behind the same endpoint. The map `shares4` or `shares6` gives the number of the endpoint that
-sent the error (`connection_limits`). The set `sides4` or `sides6` holds the number of each endpoint
-with each of its addresses and routes. The check compares the sender's endpoint with one side of the
-connection: its original source if the error goes in the original direction, otherwise its original
-destination.
+are behind the same endpoint. The map `endpoint_ids4` or `endpoint_ids6` gives the number of the
+endpoint that sent the error (`connection_limits`). The set `endpoint_addrs4` or `endpoint_addrs6`
+holds the number of each endpoint with each of its addresses and routes. The check compares the
+sender's endpoint with one side of the connection: its original source if the error goes in the
+original direction, otherwise its original destination.
 
 This module holds rules, sets and elements. It does not check errors from beyond the uplink, since
 every router there may send one.
@@ -74,7 +74,7 @@ def chains(label: str) -> dict[str, tuple[str, ...]]:
 
 def sets() -> tuple[NftSet, ...]:
     """Return the sets of endpoint numbers with their addresses. `elements` fills them."""
-    kinds = (("sides4", "ipv4_addr"), ("sides6", "ipv6_addr"))
+    kinds = (("endpoint_addrs4", "ipv4_addr"), ("endpoint_addrs6", "ipv6_addr"))
     return tuple(NftSet(name, f"classid{JOINT}{kind}", True) for name, kind in kinds)
 
 
@@ -87,7 +87,7 @@ def elements(
         for source in sources:
             found[source.version].add(f"{number}{JOINT}{source.element}")
     return [
-        NftElements(netns, f"sides{version}{suffix}", frozenset(own))
+        NftElements(netns, f"endpoint_addrs{version}{suffix}", frozenset(own))
         for version, own in found.items()
         if own
     ]
@@ -100,7 +100,7 @@ def _of_its_side() -> Iterator[str]:
             yield rule(
                 "of its own",
                 direction,
-                match(side, f"@sides{version}"),
+                match(side, f"@endpoint_addrs{version}"),
                 connection_limits.NOT_A_PRIORITY,
                 RETURN,
             )

@@ -49,11 +49,11 @@ def sets(onlink: Iterable[str]) -> tuple[NftSet, ...]:
         for version, kind in kinds.items()
     )
     learned = (
-        NftSet(f"answered{version}", kind, timeout=REMEMBERED_S, size=ANSWERED_MAX)
+        NftSet(f"neighbours_known{version}", kind, timeout=REMEMBERED_S, size=ANSWERED_MAX)
         for version, kind in kinds.items()
     )
     tried = (
-        NftSet(f"tried{version}", kind, timeout=TRIED_S, size=TRIED_MAX)
+        NftSet(f"neighbours_pending{version}", kind, timeout=TRIED_S, size=TRIED_MAX)
         for version, kind in kinds.items()
     )
     return (*fixed, *learned, *tried)
@@ -67,7 +67,7 @@ def learn_rules(*matches: Any) -> list[str]:
             *matches,
             match(payload(family, "saddr"), f"@onlink{version}"),
             ANSWERS,
-            update(f"answered{version}", payload(family, "saddr")),
+            update(f"neighbours_known{version}", payload(family, "saddr")),
         )
         for family, version in FAMILIES
     ]
@@ -85,19 +85,24 @@ def chains() -> dict[str, tuple[str, ...]]:
     """Return the chains to which `limit_rules` jumps."""
     known = (
         rule(comment, match(payload(family, "daddr"), f"@{name}{version}"), RETURN)
-        for comment, name in (("has answered", "answered"), ("is tried", "tried"))
+        for comment, name in (
+            ("has answered", "neighbours_known"),
+            ("is being resolved", "neighbours_pending"),
+        )
         for family, version in FAMILIES
     )
     tries = (
-        rule("from now on", update(f"tried{version}", payload(family, "daddr")))
+        rule(
+            "remember destination", update(f"neighbours_pending{version}", payload(family, "daddr"))
+        )
         for family, version in FAMILIES
     )
     own = meter("unresolved", LINKS_MAX, meta("iifname"), rate_over(*OF_NETWORK))
     return {
         "neighbours": (
             *known,
-            rule("of a network", own, jump("over-unresolved")),
-            rule("of all networks", rate_over(*OF_ALL), jump("over-unresolved")),
+            rule("limit of each network", own, jump("over-unresolved")),
+            rule("limit of all networks", rate_over(*OF_ALL), jump("over-unresolved")),
             *tries,
         ),
         "over-unresolved": drops(GATEWAY, REASON),

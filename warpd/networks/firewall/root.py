@@ -208,7 +208,7 @@ def guard(
         ),
         NftChain("steer", tuple(_steer()), "prerouting", "filter", MANGLE_PRIORITY),
         NftChain("back", tuple(_back())),
-        NftChain("carried", tuple(_carried())),
+        NftChain("nat-protocols", tuple(_nat_protocols())),
         NftChain("out", tuple(_out())),
         *(NftChain(name, rules) for name, rules in shares.items()),
         *(NftChain(name, rules) for name, rules in neighbours.chains().items()),
@@ -245,7 +245,9 @@ def _egress_sets(
             for pair, blocks in towards.items()
             for block in merged(blocks, version)
         )
-        yield NftSet(f"ways{version}", f"{PAIR}{JOINT}{kind}", True, tuple(sorted(elements)))
+        yield NftSet(
+            f"egress_routes{version}", f"{PAIR}{JOINT}{kind}", True, tuple(sorted(elements))
+        )
 
 
 def _from_ours() -> dict[str, object]:
@@ -388,9 +390,9 @@ def _forward(host: Host) -> tuple[str, ...]:
         *neighbours.learn_rules(_to_ours()),
         rule("networks in the root", dispatch("iifname", "forward_map")),
         *drops(GATEWAY, "not-permitted", _from_ours(), _OF_A_VRF),
-        rule("what leaves a network", _from_ours(), jump("out")),
+        rule("from a network", _from_ours(), jump("out")),
         rule("networks in the root", dispatch("oifname", "reply_map")),
-        rule("what comes back to one", _to_ours(), jump("back")),
+        rule("replies to a network", _to_ours(), jump("back")),
         # This rule returns and does not accept, so that no mark is set. A bridged packet, which
         # br_netfilter passes here, would keep the mark in its tunnel and be routed by it.
         rule("frames within a segment", _bridged(), RETURN),
@@ -476,7 +478,7 @@ def _out() -> list[str]:
         connection_limits.new_connections(),
         *drops("gateway", "spoofed", match(payload("ip", "saddr"), "@sources4", op="!=")),
         *drops("gateway", "spoofed", match(payload("ip6", "saddr"), "@sources6", op="!=")),
-        rule("what NAT keeps apart", jump("carried")),
+        rule("protocols that NAT can separate", jump("nat-protocols")),
         *drops("gateway", "between-networks", _to_ours()),
         *drops("gateway", "hairpin", match(payload("ip", "daddr"), "@ranges4")),
         *drops("gateway", "hairpin", match(payload("ip6", "daddr"), "@ranges6")),
@@ -487,15 +489,15 @@ def _out() -> list[str]:
     ]
 
 
-def _carried() -> list[str]:
+def _nat_protocols() -> list[str]:
     """Return rules that drop translated packets, unless their protocol is one that NAT separates.
 
     The permitted protocols are listed, since nft finds no protocol in some packets
     (`networks.policy`).
     """
     return [
-        rule("keeps its source", match(payload("ip", "saddr"), "@routed4"), RETURN),
-        rule("keeps its source", match(payload("ip6", "saddr"), "@routed6"), RETURN),
+        rule("source not translated", match(payload("ip", "saddr"), "@routed4"), RETURN),
+        rule("source not translated", match(payload("ip6", "saddr"), "@routed6"), RETURN),
         *(
             rule(
                 "by ports",
@@ -530,7 +532,7 @@ def _permitted_links() -> Iterator[str]:
         yield rule(
             "permitted, by a link that leads there",
             permitted,
-            match(key, f"@ways{version}"),
+            match(key, f"@egress_routes{version}"),
             ACCEPT,
         )
 
@@ -545,16 +547,23 @@ def _back() -> list[str]:
 def _postrouting() -> list[str]:
     return [
         rule("within a network", _from_ours(), _to_ours(), ACCEPT),
-        rule("keeps its source", _from_ours(), match(payload("ip", "saddr"), "@routed4"), ACCEPT),
-        rule("keeps its source", _from_ours(), match(payload("ip6", "saddr"), "@routed6"), ACCEPT),
-        rule("onto a port of its block", dispatch("iifname", blocks.MAP)),
+        rule(
+            "source not translated", _from_ours(), match(payload("ip", "saddr"), "@routed4"), ACCEPT
+        ),
+        rule(
+            "source not translated",
+            _from_ours(),
+            match(payload("ip6", "saddr"), "@routed6"),
+            ACCEPT,
+        ),
+        rule("source NAT to the port block of the network", dispatch("iifname", blocks.MAP)),
         rule("no block", _from_ours(), count("not-permitted"), DROP),
     ]
 
 
 def _leaves() -> str:
     outside = match(meta("oifname"), "@guarded_ifaces", op="!=")
-    return rule("what leaves a network", _from_ours(), outside, jump("untranslated"))
+    return rule("from a network", _from_ours(), outside, jump("untranslated"))
 
 
 def _untranslated() -> Iterator[str]:
@@ -565,7 +574,7 @@ def _untranslated() -> Iterator[str]:
     for family, version in (("ip", 4), ("ip6", 6)):
         source = payload(family, "saddr")
         inner, kept = match(source, f"@sources{version}"), match(source, f"@routed{version}")
-        yield rule("keeps its source", kept, RETURN)
+        yield rule("source not translated", kept, RETURN)
         yield from drops(GATEWAY, "untranslated", inner)
 
 

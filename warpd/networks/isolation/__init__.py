@@ -21,5 +21,5 @@ def mode(name: str) -> ModuleType:
 
 def placement_of(network: ResolvedNetwork) -> Placement:
     """Return where the objects of a network are."""
-    place: Placement = mode(network.isolation).placement(network)
-    return place
+    placement: Placement = mode(network.isolation).placement_of(network)
+    return placement

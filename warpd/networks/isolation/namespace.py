@@ -69,7 +69,7 @@ NAME = "namespace"
 RULE_PRIORITY = 32765
 
 
-def placement(network: ResolvedNetwork) -> Placement:
+def placement_of(network: ResolvedNetwork) -> Placement:
     tunnel = naming.tunnel(network.vcid)
     return Placement(naming.namespace(network.vcid), tunnel, TABLE_MAIN, underlay=tunnel)
 
@@ -83,32 +83,32 @@ def build(
     """Return the namespace with its settings, its guard and `inner`, and its egress if
     `requirements` has one.
     """
-    place = placement(network)
+    placement = placement_of(network)
     out: list[KernelObject] = [
-        Netns(place.netns),
-        LinkUp(place.netns, "lo", None),
-        *_settings(network, place, requirements),
+        Netns(placement.netns),
+        LinkUp(placement.netns, "lo", None),
+        *_settings(network, placement, requirements),
     ]
-    inside = Key(Netns.KIND, ROOT, place.netns)
+    inside = Key(Netns.KIND, ROOT, placement.netns)
     versions = (4,) if network.subnet6 is None else (4, 6)
     out += [
-        Rule(place.netns, version, RULE_PRIORITY, table=TABLE_MAIN, inside=inside)
+        Rule(placement.netns, version, RULE_PRIORITY, table=TABLE_MAIN, inside=inside)
         for version in versions
     ]
     out.append(
         local_delivery.of_tunnel(
-            place.netns, place.tunnel, _transits(network) if requirements.egress else (), ()
+            placement.netns, placement.tunnel, _transits(network) if requirements.egress else (), ()
         )
     )
-    links = _links(network, place, requirements)
-    out += drop_unmarked(place.netns, links, versions, owner="", inside=inside)
+    links = _links(network, placement, requirements)
+    out += drop_unmarked(placement.netns, links, versions, owner="", inside=inside)
     if requirements.egress:
-        out += drop_unmarked(ROOT, [_outer(network)], (6,), owner=place.netns)
-        out += drop_unmarked_to(_kept(network, requirements), owner=place.netns)
-        out += _way_out(network, place, requirements)
+        out += drop_unmarked(ROOT, [_outer(network)], (6,), owner=placement.netns)
+        out += drop_unmarked_to(_kept(network, requirements), owner=placement.netns)
+        out += _way_out(network, placement, requirements)
     return RootContribution(
-        place.netns,
-        (*out, *inner, _guard(network, place, requirements, policy)),
+        placement.netns,
+        (*out, *inner, _guard(network, placement, requirements, policy)),
         _kept(network, requirements),
         (network.transit, transit6(network.transit)) if requirements.egress else (),
         (_outer(network),) if requirements.egress else (),
@@ -146,10 +146,10 @@ def _exit(network: ResolvedNetwork) -> str:
 
 
 def _links(
-    network: ResolvedNetwork, place: Placement, requirements: EgressRequirements
+    network: ResolvedNetwork, placement: Placement, requirements: EgressRequirements
 ) -> list[str]:
     """Return the links from which packets come in that this namespace routes."""
-    return [place.tunnel, _exit(network)] if requirements.egress else [place.tunnel]
+    return [placement.tunnel, _exit(network)] if requirements.egress else [placement.tunnel]
 
 
 # -- the guard
@@ -157,7 +157,7 @@ def _links(
 
 def _guard(
     network: ResolvedNetwork,
-    place: Placement,
+    placement: Placement,
     requirements: EgressRequirements,
     policy: FirewallPolicy,
 ) -> NftTable:
@@ -172,18 +172,18 @@ def _guard(
     chains.append(
         NftChain(
             "forward",
-            tuple(_forward(network, place, requirements, policy)),
+            tuple(_forward(network, placement, requirements, policy)),
             "forward",
             policy="drop",
         )
     )
     chains.append(
-        NftChain("input", tuple(_input(network, place, requirements)), "input", policy="drop")
+        NftChain("input", tuple(_input(network, placement, requirements)), "input", policy="drop")
     )
     chains.append(
         NftChain(
             "steer",
-            tuple(_steer(network, place, requirements)),
+            tuple(_steer(network, placement, requirements)),
             "prerouting",
             "filter",
             MANGLE_PRIORITY,
@@ -200,7 +200,7 @@ def _guard(
         )
     chains += second_guard.chains(str(network.vcid), match(meta("iifname"), "lo", op="!="))
     return NftTable(
-        place.netns,
+        placement.netns,
         tuple(
             sorted(
                 (*policy.sets, *connection_limits.sets(), *icmp_errors.sets()),
@@ -214,15 +214,15 @@ def _guard(
 
 def _forward(
     network: ResolvedNetwork,
-    place: Placement,
+    placement: Placement,
     requirements: EgressRequirements,
     policy: FirewallPolicy,
 ) -> list[str]:
     label = str(network.vcid)
     comes = {
-        "out": (place.tunnel, _exit(network)),
-        "back": (_exit(network), place.tunnel),
-        "peers": (place.tunnel, place.tunnel),
+        "out": (placement.tunnel, _exit(network)),
+        "back": (_exit(network), placement.tunnel),
+        "peers": (placement.tunnel, placement.tunnel),
     }
     used = [
         name for name in comes if name in policy.chains and (requirements.egress or name == "peers")
@@ -239,30 +239,30 @@ def _forward(
         )
         for name in used
     ]
-    endpoints = match(meta("iifname"), place.tunnel)
+    endpoints = match(meta("iifname"), placement.tunnel)
     limits = [connection_limits.new_connections(endpoints), *icmp_errors.forwarded(endpoints)]
     return [*clamp(network.mtu), *off, *limits, *hooks, *drops(label, "not-permitted")]
 
 
 def _steer(
-    network: ResolvedNetwork, place: Placement, requirements: EgressRequirements
+    network: ResolvedNetwork, placement: Placement, requirements: EgressRequirements
 ) -> list[str]:
     """Mark what comes in. Packets without this mark are not routed (`root.drop_unmarked`)."""
     return [
         rule("guarded", match(meta("iifname"), link), mangle(meta("mark"), GUARDED))
-        for link in _links(network, place, requirements)
+        for link in _links(network, placement, requirements)
     ]
 
 
 def _input(
-    network: ResolvedNetwork, place: Placement, requirements: EgressRequirements
+    network: ResolvedNetwork, placement: Placement, requirements: EgressRequirements
 ) -> list[str]:
     out = [
         rule("own traffic", match(meta("iifname"), "lo"), ACCEPT),
-        icmp_errors.related(match(meta("iifname"), place.tunnel)),
+        icmp_errors.related(match(meta("iifname"), placement.tunnel)),
         rule("answers to the gateway", ANSWERS, ACCEPT),
-        connection_limits.new_connections(match(meta("iifname"), place.tunnel)),
-        rule("from an endpoint", match(meta("iifname"), place.tunnel), jump("local")),
+        connection_limits.new_connections(match(meta("iifname"), placement.tunnel)),
+        rule("from an endpoint", match(meta("iifname"), placement.tunnel), jump("local")),
     ]
     if requirements.egress:
         neighbours = members("nd-neighbor-solicit", "nd-neighbor-advert")
@@ -287,23 +287,23 @@ def _postrouting(network: ResolvedNetwork, requirements: EgressRequirements) -> 
 
 
 def _settings(
-    network: ResolvedNetwork, place: Placement, requirements: EgressRequirements
+    network: ResolvedNetwork, placement: Placement, requirements: EgressRequirements
 ) -> list[KernelObject]:
-    inside = Key(Netns.KIND, ROOT, place.netns)
+    inside = Key(Netns.KIND, ROOT, placement.netns)
     four = "net/ipv4/conf"
     values: list[tuple[str, str, Key]] = [
         (f"{four}/all/send_redirects", "0", inside),
-        (f"{four}/{place.tunnel}/send_redirects", "0", place.link),
-        (f"{four}/{place.tunnel}/forwarding", "1", place.link),
-        (f"{four}/{place.tunnel}/rp_filter", "1", place.link),
-        (f"{four}/{place.tunnel}/src_valid_mark", "1", place.link),
+        (f"{four}/{placement.tunnel}/send_redirects", "0", placement.link),
+        (f"{four}/{placement.tunnel}/forwarding", "1", placement.link),
+        (f"{four}/{placement.tunnel}/rp_filter", "1", placement.link),
+        (f"{four}/{placement.tunnel}/src_valid_mark", "1", placement.link),
     ]
     if network.subnet6 is None:
         values.append(("net/ipv6/conf/all/disable_ipv6", "1", inside))
     else:
         values.append(("net/ipv6/conf/all/disable_ipv6", "0", inside))
         values.append(("net/ipv6/conf/all/forwarding", "1", inside))
-        values.append((f"net/ipv6/conf/{place.tunnel}/disable_ipv6", "0", place.link))
+        values.append((f"net/ipv6/conf/{placement.tunnel}/disable_ipv6", "0", placement.link))
     # With br_netfilter, frames inside a bridge would pass the guard, which is for routed packets.
     values += [
         (f"net/bridge/bridge-nf-call-{name}", "0", inside) for name in network.host.bridge_netfilter
@@ -314,7 +314,7 @@ def _settings(
         values.append((f"{four}/{_exit(network)}/src_valid_mark", "1", link))
         if network.subnet6 is not None:
             values += _ipv6_link_settings(_exit(network), link)
-    return [Sysctl(place.netns, path, value, holder) for path, value, holder in values]
+    return [Sysctl(placement.netns, path, value, holder) for path, value, holder in values]
 
 
 def _ipv6_link_settings(device: str, link: Key) -> list[tuple[str, str, Key]]:
@@ -334,39 +334,39 @@ def _pair_key(network: ResolvedNetwork) -> Key:
 
 
 def _way_out(
-    network: ResolvedNetwork, place: Placement, requirements: EgressRequirements
+    network: ResolvedNetwork, placement: Placement, requirements: EgressRequirements
 ) -> list[KernelObject]:
     mtu = max(network.host.uplink_mtu, 1280)
     mark = naming.alias(network.vcid, network.name)
     outer, inner = _outer(network), _exit(network)
     near, far = network.transit[0], network.transit[1]  # (end in the root, end in the namespace)
     out: list[KernelObject] = [
-        Veth(outer, place.netns, inner, mark, mark, mtu, mtu),
-        local_delivery.of_transit(outer, network.host.local, place.netns),
+        Veth(outer, placement.netns, inner, mark, mark, mtu, mtu),
+        local_delivery.of_transit(outer, network.host.local, placement.netns),
         LinkUp(ROOT, outer, _pair_key(network)),
-        LinkUp(place.netns, inner, _pair_key(network)),
+        LinkUp(placement.netns, inner, _pair_key(network)),
         NftElements(ROOT, "guarded_ifaces", frozenset({outer}), outer),
         NftElements(ROOT, "permitted_ifaces", frozenset({outer}), outer),
         *port_blocks.elements(network, (outer,)),
-        *_outer_settings(network, place),
+        *_outer_settings(network, placement),
         *_link_pair(network, str(near), str(far), f"{network.transit}", 32),
-        _via(network, place.netns, "0.0.0.0/0", str(near), str(network.transit)),
+        _via(network, placement.netns, "0.0.0.0/0", str(near), str(network.transit)),
     ]
     if not requirements.nat4:
         out += _back_to(network, 4, str(far), str(network.transit))
     if network.subnet6 is not None:
-        out += _way_out6(network, place, requirements)
+        out += _way_out6(network, placement, requirements)
     return out
 
 
 def _way_out6(
-    network: ResolvedNetwork, place: Placement, requirements: EgressRequirements
+    network: ResolvedNetwork, placement: Placement, requirements: EgressRequirements
 ) -> list[KernelObject]:
     link_range = transit6(network.transit)
     near, far = str(link_range[0]), str(link_range[1])
     out = [
         *_link_pair(network, near, far, str(link_range), 128),
-        _via(network, place.netns, "::/0", near, str(link_range)),
+        _via(network, placement.netns, "::/0", near, str(link_range)),
     ]
     return out if requirements.nat6 else [*out, *_back_to(network, 6, far, str(link_range))]
 
@@ -411,7 +411,7 @@ def _link_pair(
     ]
 
 
-def _outer_settings(network: ResolvedNetwork, place: Placement) -> list[KernelObject]:
+def _outer_settings(network: ResolvedNetwork, placement: Placement) -> list[KernelObject]:
     outer, link = _outer(network), _pair_key(network)
     values = [
         (f"net/ipv4/conf/{outer}/tag", tag(network.host), link),
@@ -423,7 +423,9 @@ def _outer_settings(network: ResolvedNetwork, place: Placement) -> list[KernelOb
         values.append((f"net/ipv6/conf/{outer}/disable_ipv6", "1", link))
     else:
         values += _ipv6_link_settings(outer, link)
-    return [Sysctl(ROOT, path, value, holder, owner=place.netns) for path, value, holder in values]
+    return [
+        Sysctl(ROOT, path, value, holder, owner=placement.netns) for path, value, holder in values
+    ]
 
 
 # -- what every mode answers

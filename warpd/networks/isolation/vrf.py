@@ -89,7 +89,7 @@ ZONE = {"ct": {"key": "zone"}}
 ZONE_OUT = {"ct": {"key": "zone", "dir": "original"}}
 
 
-def placement(network: ResolvedNetwork) -> Placement:
+def placement_of(network: ResolvedNetwork) -> Placement:
     vrf = _vrf(network)
     return Placement(
         ROOT,
@@ -129,41 +129,41 @@ def build(
     """Return the VRF with its unreachable routes, its settings, its part of the gateway's guard,
     and `inner`.
     """
-    place, vrf = placement(network), _vrf(network)
+    placement, vrf = placement_of(network), _vrf(network)
     group = naming.namespace(network.vcid)
     link = link_key(ROOT, vrf)
     out: list[KernelObject] = [
         Vrf(ROOT, vrf, naming.alias(network.vcid, network.name), MTU, table=network.routing_table),
         LinkUp(ROOT, vrf, link),
         *_last_resort(network, group),
-        *_marked(network, place, requirements, group),
+        *_marked(network, placement, requirements, group),
         *drop_unmarked(ROOT, [vrf], (4, 6), group),
-        *drop_unmarked(ROOT, [place.tunnel], (4,), group),
-        *_settings(network, place, group),
-        local_delivery.of_tunnel(ROOT, place.tunnel, network.host.local, _own(network), group),
+        *drop_unmarked(ROOT, [placement.tunnel], (4,), group),
+        *_settings(network, placement, group),
+        local_delivery.of_tunnel(ROOT, placement.tunnel, network.host.local, _own(network), group),
         *(
             NftElements(ROOT, "guarded_ifaces", frozenset({name}), name)
-            for name in (vrf, place.tunnel)
+            for name in (vrf, placement.tunnel)
         ),
     ]
     if requirements.egress:
         out += [
             NftElements(ROOT, "permitted_ifaces", frozenset({name}), name)
-            for name in (vrf, place.tunnel)
+            for name in (vrf, placement.tunnel)
         ]
-        out += port_blocks.elements(network, (vrf, place.tunnel))
+        out += port_blocks.elements(network, (vrf, placement.tunnel))
         out += _leak(network, group)
-        out += _answered(network, place, group)
+        out += _answered(network, placement, group)
     return RootContribution(
         group,
-        (*out, *inner, _part(network, place, requirements, policy)),
+        (*out, *inner, _part(network, placement, requirements, policy)),
         tuple(
             item
             for item in network.inside
             if not (requirements.nat4 if item.version == 4 else requirements.nat6)
         ),
         network.inside if requirements.egress else (),
-        (vrf, place.tunnel),
+        (vrf, placement.tunnel),
         (port_blocks.block_of(network),) if requirements.egress else (),
     )
 
@@ -200,7 +200,7 @@ def _versions(network: ResolvedNetwork) -> tuple[int, ...]:
 
 
 def _marked(
-    network: ResolvedNetwork, place: Placement, requirements: EgressRequirements, group: str
+    network: ResolvedNetwork, placement: Placement, requirements: EgressRequirements, group: str
 ) -> Iterator[KernelObject]:
     """Yield the rules that look up packets with the network's mark in its table.
 
@@ -214,14 +214,14 @@ def _marked(
             ROOT,
             version,
             ANSWER_PRIORITY,
-            place.mark,
+            placement.mark,
             network.routing_table,
             group,
             suppress=longer,
         )
 
 
-def _answered(network: ResolvedNetwork, place: Placement, group: str) -> Iterator[KernelObject]:
+def _answered(network: ResolvedNetwork, placement: Placement, group: str) -> Iterator[KernelObject]:
     """Yield the rules that let replies pass the check of their source (rp_filter of the uplink).
 
     This check looks up the reverse route, as if the reply came in by the tunnel: without a mark,
@@ -231,8 +231,8 @@ def _answered(network: ResolvedNetwork, place: Placement, group: str) -> Iterato
     check of their own source (`drop_unmarked_beyond`).
     """
     own = [item for item in network.inside if isinstance(item, IPv4Network)]
-    yield from drop_unmarked_within(place.tunnel, collapse_addresses(own), group)
-    yield Rule(ROOT, 4, OWN_PRIORITY, 0, network.routing_table, group, link=place.tunnel)
+    yield from drop_unmarked_within(placement.tunnel, collapse_addresses(own), group)
+    yield Rule(ROOT, 4, OWN_PRIORITY, 0, network.routing_table, group, link=placement.tunnel)
 
 
 def _last_resort(network: ResolvedNetwork, group: str) -> Iterator[KernelObject]:
@@ -270,12 +270,12 @@ def _leak(network: ResolvedNetwork, group: str) -> Iterator[KernelObject]:
             )
 
 
-def _settings(network: ResolvedNetwork, place: Placement, group: str) -> Iterator[KernelObject]:
+def _settings(network: ResolvedNetwork, placement: Placement, group: str) -> Iterator[KernelObject]:
     four, six = "net/ipv4/conf", "net/ipv6/conf"
     off = "1" if network.subnet6 is None else "0"
     link = link_key(ROOT, _vrf(network))
     yield Sysctl(ROOT, f"{four}/{_vrf(network)}/tag", tag(network.host), link, owner=group)
-    for name in (_vrf(network), place.tunnel):
+    for name in (_vrf(network), placement.tunnel):
         values = {
             f"{four}/{name}/forwarding": "1",
             f"{four}/{name}/rp_filter": "1",
@@ -293,33 +293,33 @@ def _settings(network: ResolvedNetwork, place: Placement, group: str) -> Iterato
 
 def _part(
     network: ResolvedNetwork,
-    place: Placement,
+    placement: Placement,
     requirements: EgressRequirements,
     policy: FirewallPolicy,
 ) -> NetworkSubtable:
     """Return the network's part of the table in the root, in which all names have its suffix."""
-    chains = _chains(network, place, requirements, policy)
+    chains = _chains(network, placement, requirements, policy)
     sets = [*policy.sets, *connection_limits.sets(), *icmp_errors.sets(), *_inside(network)]
     counters = (*policy.counters, *connection_limits.REASONS, icmp_errors.REASON)
     meters = connection_limits.meters(network.shares)
     names = frozenset((*chains, *(item.name for item in sets), *counters, *meters))
-    named_sets = [_named(item, place) for item in sets]
+    named_sets = [_named(item, placement) for item in sets]
     entries = [
-        (name, link, place.named(chain))
-        for name, link, chain in _entries(network, place, requirements)
+        (name, link, placement.named(chain))
+        for name, link, chain in _entries(network, placement, requirements)
     ]
     return NetworkSubtable(
         network.vcid,
         tuple(sorted(named_sets, key=lambda item: item.name)),
-        tuple(sorted(place.named(name) for name in counters)),
-        tuple(_built(chains, names, place)),
+        tuple(sorted(placement.named(name) for name in counters)),
+        tuple(_built(chains, names, placement)),
         tuple(sorted(entries)),
     )
 
 
 def _chains(
     network: ResolvedNetwork,
-    place: Placement,
+    placement: Placement,
     requirements: EgressRequirements,
     policy: FirewallPolicy,
 ) -> Mapping[str, Sequence[str]]:
@@ -327,7 +327,7 @@ def _chains(
     back = [*clamp(network.mtu), rule("back", jump("back"))]
     return {
         **policy.chains,
-        "forward": _forward(network, place, requirements, policy),
+        "forward": _forward(network, placement, requirements, policy),
         "return": back if requirements.egress else [],
         "input": [
             icmp_errors.related(),
@@ -342,37 +342,37 @@ def _chains(
             *policy.untracked_out,
             rule("the gateway's own", mangle(ZONE, network.routing_table)),
         ],
-        "steer": list(_steer(network, place, requirements)),
+        "steer": list(_steer(network, placement, requirements)),
     }
 
 
 def _built(
-    chains: Mapping[str, Sequence[str]], names: frozenset[str], place: Placement
+    chains: Mapping[str, Sequence[str]], names: frozenset[str], placement: Placement
 ) -> Iterator[NftChain]:
     """Yield the chains with the names that they have in the root, sorted by these names."""
-    for name in sorted(chains, key=place.named):
-        rules = [renamed(text, names, place.suffix) for text in chains[name]]
+    for name in sorted(chains, key=placement.named):
+        rules = [renamed(text, names, placement.suffix) for text in chains[name]]
         if name == "out":
             rules = [_passed_on(text) for text in rules]
         if rules:
-            yield NftChain(place.named(name), second_guard.marking(rules))
+            yield NftChain(placement.named(name), second_guard.marking(rules))
 
 
 def _entries(
-    network: ResolvedNetwork, place: Placement, requirements: EgressRequirements
+    network: ResolvedNetwork, placement: Placement, requirements: EgressRequirements
 ) -> Iterator[tuple[str, str, str]]:
     """Yield (map in the root's table, link, chain): packets of the link go to the chain."""
     yield ("forward_map", _vrf(network), "forward")
     yield ("input_map", _vrf(network), "input")
-    yield ("zones", place.tunnel, "zone")
-    yield ("zones-out", place.tunnel, "zone-out")
-    yield ("steering_map", place.tunnel, "steer")
+    yield ("zones", placement.tunnel, "zone")
+    yield ("zones-out", placement.tunnel, "zone-out")
+    yield ("steering_map", placement.tunnel, "steer")
     if requirements.egress:
-        yield ("reply_map", place.tunnel, "return")
+        yield ("reply_map", placement.tunnel, "return")
 
 
-def _named(item: NftSet, place: Placement) -> NftSet:
-    return dataclasses.replace(item, name=place.named(item.name))
+def _named(item: NftSet, placement: Placement) -> NftSet:
+    return dataclasses.replace(item, name=placement.named(item.name))
 
 
 def _inside(network: ResolvedNetwork) -> list[NftSet]:
@@ -391,7 +391,7 @@ def _passed_on(text: str) -> str:
 
 def _forward(
     network: ResolvedNetwork,
-    place: Placement,
+    placement: Placement,
     requirements: EgressRequirements,
     policy: FirewallPolicy,
 ) -> list[str]:
@@ -400,7 +400,7 @@ def _forward(
         drops(label, "ipv6-off", match(meta("nfproto"), "ipv6")) if network.subnet6 is None else ()
     )
     hooks = (
-        [rule("peers", match(meta("oifname"), place.tunnel), jump("peers"))]
+        [rule("peers", match(meta("oifname"), placement.tunnel), jump("peers"))]
         if "peers" in policy.chains
         else []
     )
@@ -418,20 +418,22 @@ def _forward(
 def _zone(network: ResolvedNetwork) -> Iterator[str]:
     for family, version in (("ip", 4), ("ip6", 6)):
         inside = match(payload(family, "daddr"), f"@inside{version}")
-        yield rule("stays inside", inside, mangle(ZONE, network.routing_table), RETURN)
+        yield rule("within the network", inside, mangle(ZONE, network.routing_table), RETURN)
     yield rule("leaves", mangle(ZONE_OUT, network.routing_table))
 
 
 def _steer(
-    network: ResolvedNetwork, place: Placement, requirements: EgressRequirements
+    network: ResolvedNetwork, placement: Placement, requirements: EgressRequirements
 ) -> Iterator[str]:
     """Yield the rules that mark the network's packets, and the connections that leave it.
 
     The mark of a connection leads its replies to the network's table.
     """
-    yield rule("of this network", mangle(meta("mark"), place.mark))
+    yield rule("of this network", mangle(meta("mark"), placement.mark))
     if not requirements.egress:
         return
     for family, version in (("ip", 4), ("ip6", 6)):
-        yield rule("stays inside", match(payload(family, "daddr"), f"@inside{version}"), RETURN)
-    yield rule("answers come back", mangle({"ct": {"key": "mark"}}, place.mark))
+        yield rule(
+            "within the network", match(payload(family, "daddr"), f"@inside{version}"), RETURN
+        )
+    yield rule("mark replies", mangle({"ct": {"key": "mark"}}, placement.mark))

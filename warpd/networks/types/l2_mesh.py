@@ -36,29 +36,33 @@ def firewall_policy(network: ResolvedNetwork) -> FirewallPolicy:
 
 
 def objects(
-    network: ResolvedNetwork, place: Placement, peers: Sequence[TunnelPeer]
+    network: ResolvedNetwork, placement: Placement, peers: Sequence[TunnelPeer]
 ) -> list[KernelObject]:
     """The bridge and its legs."""
     name = ethernet.bridge_name(network)
     tagged = ethernet.tagged_of(network.intent)
     untagged = network.intent.vlan_id or (0 if network.intent.vlan_range else network.vlan)
-    bridge = ethernet.bridge(network, place, name, ETH_P_8021Q, len(peers))
-    port = BridgePort(place.netns, "", untagged, tagged)
+    bridge = ethernet.bridge(network, placement, name, ETH_P_8021Q, len(peers))
+    port = BridgePort(placement.netns, "", untagged, tagged)
     admission = ethernet.LegAdmission(port, frames.leg_filters(permits_vlans=True, storms=True))
     return ethernet.objects(
-        network, place, bridge, [_leg(network, place, name, peer) for peer in peers], admission
+        network,
+        placement,
+        bridge,
+        [_leg(network, placement, name, peer) for peer in peers],
+        admission,
     )
 
 
-def _leg(network: ResolvedNetwork, place: Placement, bridge: str, peer: TunnelPeer) -> Vxlan:
+def _leg(network: ResolvedNetwork, placement: Placement, bridge: str, peer: TunnelPeer) -> Vxlan:
     return Vxlan(
-        place.netns,
+        placement.netns,
         naming.vxlan(network.vcid, peer.leg),
         naming.alias(network.vcid, network.name),
         PAYLOAD,
         str(network.gateway_address),
         str(peer.address),
-        place.tunnel,
+        placement.tunnel,
         vni=peer.vni,
         master=bridge,
     )

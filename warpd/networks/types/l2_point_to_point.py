@@ -39,17 +39,17 @@ def firewall_policy(network: ResolvedNetwork) -> FirewallPolicy:
 
 
 def objects(
-    network: ResolvedNetwork, place: Placement, peers: Sequence[TunnelPeer]
+    network: ResolvedNetwork, placement: Placement, peers: Sequence[TunnelPeer]
 ) -> list[KernelObject]:
     """The bridge and its two legs."""
     name = ethernet.bridge_name(network)
     whole = not network.intent.vlan_id and not network.intent.vlan_range
     tagged = EVERY if whole else ethernet.tagged_of(network.intent)
     port = BridgePort(
-        place.netns, "", WIRE if whole else network.intent.vlan_id or 0, tagged, learning=False
+        placement.netns, "", WIRE if whole else network.intent.vlan_id or 0, tagged, learning=False
     )
     bridge = ethernet.bridge(
-        network, place, name, ETH_P_8021AD if whole else ETH_P_8021Q, len(peers)
+        network, placement, name, ETH_P_8021AD if whole else ETH_P_8021Q, len(peers)
     )
     # One frame stays one: what a wire carries is bounded by its tunnels, and multicast is as good
     # as any other.
@@ -57,19 +57,23 @@ def objects(
         port, frames.leg_filters(permits_vlans=not whole, storms=False)
     )
     return ethernet.objects(
-        network, place, bridge, [_leg(network, place, name, peer) for peer in peers], admission
+        network,
+        placement,
+        bridge,
+        [_leg(network, placement, name, peer) for peer in peers],
+        admission,
     )
 
 
-def _leg(network: ResolvedNetwork, place: Placement, bridge: str, peer: TunnelPeer) -> Gretap:
+def _leg(network: ResolvedNetwork, placement: Placement, bridge: str, peer: TunnelPeer) -> Gretap:
     return Gretap(
-        place.netns,
+        placement.netns,
         naming.gretap(network.vcid, peer.leg),
         naming.alias(network.vcid, network.name),
         PAYLOAD,
         str(network.gateway_address),
         str(peer.address),
-        place.underlay,
+        placement.underlay,
         master=bridge,
     )
 

@@ -29,7 +29,7 @@ from warpd.service.views.advice import (
 from warpd.service.views.overview import Overview, Side, overview
 from warpd.service.views.render import VERSION, headline, plan_json, problems_json, step_json
 from warpd.service.views.status import quarantine_json, status_json
-from warpd.service.workspace import LoadedIntent, Session
+from warpd.service.workspace import LoadedIntent, Workspace
 from warpd.store.state_folder import Versions
 
 # Parts of an outcome that say what an apply has not done.
@@ -45,13 +45,13 @@ CLIENT_IMPACT: Final = (
 )
 
 
-def with_rollback(session: Session, read: LoadedIntent) -> LoadedIntent:
+def with_rollback(workspace: Workspace, read: LoadedIntent) -> LoadedIntent:
     """Add the risk that an apply undoes a rollback, if these files were rolled back.
 
     Raises:
         WarpError: the history cannot be read.
     """
-    history = History(session)
+    history = History(workspace)
     if history.refused != files_digest(files_of(read)):
         return read
     number = history.in_force_number()
@@ -63,9 +63,9 @@ def with_rollback(session: Session, read: LoadedIntent) -> LoadedIntent:
     return dataclasses.replace(read, warnings=(*read.warnings, risk))
 
 
-def _keys_to_come(session: Session, read: LoadedIntent) -> list[dict[str, str]]:
+def _keys_to_come(workspace: Workspace, read: LoadedIntent) -> list[dict[str, str]]:
     """Warn while there is no master secret yet to derive keys from."""
-    if session.master(read.intent) is not None:
+    if workspace.master(read.intent) is not None:
         return []
     text = (
         "there is no master secret yet: the first apply, or `endpoint config` before it, makes it,"
@@ -76,23 +76,23 @@ def _keys_to_come(session: Session, read: LoadedIntent) -> list[dict[str, str]]:
 
 
 def described(
-    session: Session, target: Target, found: PlannedRun, read: LoadedIntent
+    workspace: Workspace, target: Target, found: PlannedRun, read: LoadedIntent
 ) -> dict[str, Any]:
     """Return the whole plan: its steps, its rows, risks, problems and warnings.
 
     Args:
-        session: the files.
+        workspace: the files.
         target: the target.
         found: the observation and the plan.
         read: the intent and its allocations.
     """
-    seen = overview_of(session, target, found, read)
+    seen = overview_of(workspace, target, found, read)
     rows = [row.as_json() for row in seen.rows]
     taken = [*taken_ports(found), *taken_vxlan_port(found.observed.host, read.intent)]
-    warnings = [*warnings_of(found, read), *taken, *_keys_to_come(session, read)]
+    warnings = [*warnings_of(found, read), *taken, *_keys_to_come(workspace, read)]
     more = {
         "problems": problems_json(found.compiled.problems),
-        **client_impact(session, target, found, read, seen),
+        **client_impact(workspace, target, found, read, seen),
     }
     return {**plan_json(found.plan, warnings, rows), **more}
 
@@ -123,7 +123,11 @@ def described_between(
 
 
 def without_steps(
-    session: Session, target: Target, found: PlannedRun, read: LoadedIntent, before: Intent | None
+    workspace: Workspace,
+    target: Target,
+    found: PlannedRun,
+    read: LoadedIntent,
+    before: Intent | None,
 ) -> dict[str, Any]:
     """Return the same as `described` without the steps, for a plan that is about to be applied.
 
@@ -136,19 +140,19 @@ def without_steps(
     warnings = [*warnings_of(found, read), *taken]
     more = {
         "problems": problems_json(found.compiled.problems),
-        **client_impact(session, target, found, read, seen),
+        **client_impact(workspace, target, found, read, seen),
     }
     return {**headline(found.plan, warnings, rows), **more}
 
 
 def overview_of(
-    session: Session, target: Target, found: PlannedRun, read: LoadedIntent
+    workspace: Workspace, target: Target, found: PlannedRun, read: LoadedIntent
 ) -> Overview:
     """Return what a plan changes in comparison with the intent in force.
 
     It has to be called before the plan is recorded in the history.
     """
-    return _overview(intent_in_force(session) if found.plan.steps else None, target, found, read)
+    return _overview(intent_in_force(workspace) if found.plan.steps else None, target, found, read)
 
 
 def _overview(
@@ -165,9 +169,9 @@ def _overview(
     )
 
 
-def intent_in_force(session: Session) -> Intent | None:
+def intent_in_force(workspace: Workspace) -> Intent | None:
     """Return the intent in force; None where the history has none, or cannot be read."""
-    history = History(session)
+    history = History(workspace)
     try:
         entry = history.in_force()
         return history.read(entry).intent if entry is not None else None
@@ -176,14 +180,14 @@ def intent_in_force(session: Session) -> Intent | None:
 
 
 def client_impact(
-    session: Session, target: Target, found: PlannedRun, read: LoadedIntent, seen: Overview
+    workspace: Workspace, target: Target, found: PlannedRun, read: LoadedIntent, seen: Overview
 ) -> dict[str, Any]:
     """Return what a plan means for clients that are in use: `risks`, `stale_configs`, and the
     `quarantine` of released allocations.
     """
     return {
         "risks": _risks(read, seen),
-        "stale_configs": stale_configs(target, found.observed.host, session.store.delivered()),
+        "stale_configs": stale_configs(target, found.observed.host, workspace.store.delivered()),
         "quarantine": quarantine_json(read.quarantine),
     }
 
@@ -281,7 +285,7 @@ def outcome_json(outcome: ApplyResult, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def status_data(
-    session: Session, read: LoadedIntent, target: Target, found: PlannedRun
+    workspace: Workspace, read: LoadedIntent, target: Target, found: PlannedRun
 ) -> dict[str, Any]:
     """Return what `warpctl status -o json` prints; the observation covers the whole kernel."""
     data = status_json(target, found, int(time.time()))
@@ -289,8 +293,8 @@ def status_data(
     taken = [*taken_ports(found), *taken_vxlan_port(found.observed.host, read.intent)]
     data["warnings"] = [*host, *taken]
     data["quarantine"] = quarantine_json(read.quarantine)
-    data["pending_confirm"] = pending_json(History(session))
-    versions = session.store.versions()
+    data["pending_confirm"] = pending_json(History(workspace))
+    versions = workspace.store.versions()
     for network in data["networks"]:
         for endpoint in network["endpoints"]:
             endpoint |= version_of(versions, target, found, endpoint["network"], endpoint["name"])

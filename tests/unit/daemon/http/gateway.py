@@ -110,8 +110,8 @@ def served(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Iterator
     """
     (folder / "warp.yaml").write_text(text)
     gateway = Gateway(folder)
-    if gateway.daemon.session.checkout is not None:
-        gateway.daemon.session.checkout.pull()
+    if gateway.daemon.workspace.checkout is not None:
+        gateway.daemon.workspace.checkout.pull()
     monkeypatch.setattr(
         queries, "start_timer", lambda _session, pending: gateway.timers.append(pending.number)
     )

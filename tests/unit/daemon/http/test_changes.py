@@ -447,7 +447,7 @@ def test_a_closed_browser_is_undone_and_the_files_can_go_back(gateway: Gateway) 
     """
     status, answer = gateway.apply(gateway.change(ADD), confirm_within_s=60)
     assert status == 200 and "tablet" in gateway.daemon.peers
-    assert "rollback --files" in answer["files"]["if_undone"]
+    assert "rollback --files" in answer["files"]["if_rolled_back"]
     gateway.daemon.turn(150)
     assert "tablet" not in gateway.daemon.peers
     assert "tablet" in gateway.daemon.config.read_text()
@@ -670,7 +670,7 @@ def test_a_problem_with_another_network_does_not_name_it(
 
 def test_what_another_network_was_allocated_cannot_be_taken(gateway: Gateway) -> None:
     """The YAML of the other one leaves its port to warpd."""
-    taken = gateway.daemon.session.store.read_allocations().networks["web"].port
+    taken = gateway.daemon.workspace.store.read_allocations().networks["web"].port
     change = {"edits": [edit("set_network", fields={"port": taken})]}
     before = gateway.everything
     assert gateway.post("/v1/changes", change)[0] == 422

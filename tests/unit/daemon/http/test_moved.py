@@ -93,7 +93,7 @@ def test_the_help_desk_keeps_and_undoes_nothing_that_came_in_between(
     gateway.token = helpdesk
     status, answer = gateway.post(f"/v1/{verb}", {})
     assert (status, answer["code"]) == (409, "not-yours")
-    pending = gateway.daemon.reconciler.session.store.document("pending.json")
+    pending = gateway.daemon.reconciler.workspace.store.document("pending.json")
     assert pending is not None and "anna (web)" in pending
 
 

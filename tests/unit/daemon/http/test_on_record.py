@@ -61,7 +61,7 @@ def test_who_took_which_config(gateway: Gateway) -> None:
 def test_pages_of_exports(gateway: Gateway) -> None:
     for number in range(5):
         take(gateway, "laptop", f"reason {number}")
-    log = gateway.daemon.session.store.folder / "exports.log"
+    log = gateway.daemon.workspace.store.folder / "exports.log"
     log.write_text(log.read_text() + '{"time": "torn')
     numbers, query = [], "?limit=2"
     while query:

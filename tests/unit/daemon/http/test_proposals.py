@@ -113,7 +113,7 @@ def test_a_change_is_proposed_merged_and_pulled(gateway: Gateway, repository: Re
     text = MAIN.replace("          text\n", "          text" + added + "\n")
     branch = BRANCH + "      probe: {type: mobile}\r\n"
     assert repository.contents == {"warp.yaml": text.encode(), "branch.yaml": branch.encode()}
-    checkout = gateway.daemon.session.checkout
+    checkout = gateway.daemon.workspace.checkout
     assert checkout is not None and checkout.pull().changed
     gateway.daemon.scheduler.files_touched(gateway.daemon.now_s)
     gateway.daemon.turn(60)
@@ -146,7 +146,7 @@ def test_a_change_is_pushed_as_a_branch_merged_and_pulled(
     assert repository.git("log", "-1", "--format=%s|%an", name) == "Give Anna a tablet|root\n"
     assert repository.contents["warp.yaml"] == MAIN.encode()
     repository.git("merge", "-q", "--ff-only", name)
-    checkout = gateway.daemon.session.checkout
+    checkout = gateway.daemon.workspace.checkout
     assert checkout is not None and checkout.pull().changed
     gateway.daemon.scheduler.files_touched(gateway.daemon.now_s)
     gateway.daemon.turn(60)

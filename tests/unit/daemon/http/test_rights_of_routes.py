@@ -27,22 +27,22 @@ from warpd.store.tokens import TokenKind
 
 # Right: "-" takes none, "?" any credential. Scope: G the whole gateway, F filtered, N one network.
 TABLE = """
-GET     /v1/status                          look        F
-GET     /v1/summary                         look        F
-GET     /v1/networks                        look        F
-GET     /v1/networks/{network}              look        N
-GET     /v1/networks/{network}/endpoints    look        N
-GET     /v1/plan                            look        F
-GET     /v1/history                         look        G
-GET     /v1/history/{number}                look        G
-GET     /v1/history/{older}..{newer}        look        G
-GET     /v1/explain                         look        F
-GET     /v1/doctor                          look        G
-GET     /v1/validate                        look        G
-GET     /v1/daemon                          look        G
-GET     /v1/events                          look        F
-GET     /v1/openapi.json                    look        F
-GET     /metrics                            look        G
+GET     /v1/status                          view        F
+GET     /v1/summary                         view        F
+GET     /v1/networks                        view        F
+GET     /v1/networks/{network}              view        N
+GET     /v1/networks/{network}/endpoints    view        N
+GET     /v1/plan                            view        F
+GET     /v1/history                         view        G
+GET     /v1/history/{number}                view        G
+GET     /v1/history/{older}..{newer}        view        G
+GET     /v1/explain                         view        F
+GET     /v1/doctor                          view        G
+GET     /v1/validate                        view        G
+GET     /v1/daemon                          view        G
+GET     /v1/events                          view        F
+GET     /v1/openapi.json                    view        F
+GET     /metrics                            view        G
 POST    /v1/apply                           change      G
 POST    /v1/confirm                         rotate      F
 POST    /v1/rollback                        rotate      F
@@ -50,15 +50,15 @@ GET     /v1/yaml                            change      G
 POST    /v1/changes                         rotate      F
 POST    /v1/changes/{id}/apply              rotate      F
 POST    /v1/changes/{id}/propose            change      F
-GET     /v1/endpoints                       look        F
-GET     /v1/endpoints/{network}/{endpoint}  look        N
-GET     /v1/samples                         look        F
+GET     /v1/endpoints                       view        F
+GET     /v1/endpoints/{network}/{endpoint}  view        N
+GET     /v1/samples                         view        F
 POST    /v1/exports                         export      F
 GET     /v1/exports                         administer  G
 POST    /v1/links                           export      F
 POST    /v1/links/redeem                    -           F
 DELETE  /v1/links/{id}                      export      F
-GET     /v1/suspensions                     look        F
+GET     /v1/suspensions                     view        F
 POST    /v1/suspensions                     suspend     F
 DELETE  /v1/suspensions/{network}/{endpoint}  suspend     N
 GET     /v1/session                         ?           F
@@ -73,10 +73,10 @@ POST    /v1/tokens                          administer  G
 DELETE  /v1/tokens/{id}                     administer  G
 """
 RIGHTS = {
-    "viewer": {"look"},
-    "helpdesk": {"look", "see-addresses", "export", "suspend", "rotate"},
-    "operator": {"look", "see-addresses", "export", "suspend", "rotate", "change"},
-    "admin": {"look", "see-addresses", "export", "suspend", "rotate", "change", "administer"},
+    "viewer": {"view"},
+    "helpdesk": {"view", "see-addresses", "export", "suspend", "rotate"},
+    "operator": {"view", "see-addresses", "export", "suspend", "rotate", "change"},
+    "admin": {"view", "see-addresses", "export", "suspend", "rotate", "change", "administer"},
 }
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 ROWS = [tuple(line.split()) for line in TABLE.strip().splitlines()]
@@ -147,9 +147,9 @@ def test_the_table_is_complete() -> None:
         ("change", NetworkScope.GATEWAY, "/v1/x"),
         (auth.AccessLevel.READ, NetworkScope.GATEWAY, "/v1/x"),
         (True, NetworkScope.GATEWAY, "/v1/x"),
-        (Right.LOOK, "gateway", "/v1/x"),
-        (Right.LOOK, NetworkScope.NETWORK, "/v1/x"),
-        (Right.LOOK, NetworkScope.FILTERED, "/v1/x/{network}"),
+        (Right.VIEW, "gateway", "/v1/x"),
+        (Right.VIEW, NetworkScope.NETWORK, "/v1/x"),
+        (Right.VIEW, NetworkScope.FILTERED, "/v1/x/{network}"),
     ],
 )
 def test_a_route_that_does_not_say_what_it_needs_is_none(right: Any, scope: Any, path: str) -> None:
@@ -205,7 +205,7 @@ def test_peers_of_each_group(gateway: Served, monkeypatch: pytest.MonkeyPatch) -
             folder.chmod(0o755)
     for group, rights in (
         ("warpd", {"?", "-", *RIGHTS["admin"]}),
-        ("warpd-read", {"?", "-", "look"}),
+        ("warpd-read", {"?", "-", "view"}),
         ("warpd-web", {"-"}),
     ):
         statuses = as_user(
@@ -300,7 +300,7 @@ def test_no_answer_holds_a_secret(
 
 def secrets_of(gateway: Served) -> set[bytes]:
     """Keys in the kernel, the master secret, and what is kept of tokens."""
-    keys = [gateway.daemon.session.store.master_key(create=False)]
+    keys = [gateway.daemon.workspace.store.master_key(create=False)]
     for item in gateway.daemon.kernel.objects.values():
         if isinstance(item, WireguardDevice):
             keys.append(item.private_key)

@@ -46,7 +46,7 @@ LAPTOP = {
 STATUS = {"version": 1, "networks": [{"name": "corp", "vcid": 1, "endpoints": [LAPTOP]}]}
 DAEMON = {
     "pid": 7,
-    "next_look_s": 30.0,
+    "next_resync_s": 30.0,
     "failing": [{"network": "corp", "times": 2, "next_try_s": 4.0}],
 }
 
@@ -145,7 +145,7 @@ def test_what_is_asked_is_answered(path: Path, answerer: Answerer) -> None:
         "as_of": "2026-01-01T00:00:00+00:00",
         "generation": 1,
     }
-    assert 0 < daemon["next_look_s"] <= 30 and 0 < daemon["failing"][0]["next_try_s"] <= 4
+    assert 0 < daemon["next_resync_s"] <= 30 and 0 < daemon["failing"][0]["next_try_s"] <= 4
     assert ask(path, "GET", "/v1/networks") == (200, STATUS)
     assert ask(path, "GET", "/v1/networks/corp") == (200, {"version": 1, **STATUS["networks"][0]})
     assert ask(path, "GET", "/v1/networks/corp/endpoints") == (
@@ -450,7 +450,7 @@ def test_a_reader_may_look_and_change_nothing_by_any_route(
     """Every route by which something in force can change, by whatever method."""
     changing = [route for route in ROUTES if route.right in (Right.CHANGE, Right.ROTATE)]
     assert {"/v1/apply", "/v1/confirm", "/v1/rollback"} < {route.path for route in changing}
-    assert {route.method for route in ROUTES if route.right is Right.LOOK} == {"GET"}
+    assert {route.method for route in ROUTES if route.right is Right.VIEW} == {"GET"}
     asked = as_user(
         61999, [61002], lambda: [ask(path, route.method, route.path)[0] for route in changing]
     )

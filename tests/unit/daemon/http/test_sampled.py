@@ -48,7 +48,7 @@ def samples(gateway: Served, query: str = "", token: str = "") -> dict[str, Any]
 
 def test_of_a_network_and_of_all(gateway: Served) -> None:
     one, every = samples(gateway, f"?network={SEEN}"), samples(gateway)
-    assert (one["network"], every["network"], one["kept"]) == (SEEN, None, True)
+    assert (one["network"], every["network"], one["recorded"]) == (SEEN, None, True)
     assert one["since"] == every["since"] is not None
     row, total = one["samples"][-1], every["samples"][-1]
     assert row["seconds"] >= 60 and row["received_bytes"] >= 2 * 2 * STEP

@@ -51,7 +51,7 @@ def test_a_password_gives_a_session_that_ends(gateway: Served) -> None:
     own = gateway.ask("GET", "/v1/session", token).json
     assert own | answer.json["session"] == own
     assert (own["user"], own["role"], own["networks"]) == ("anna (web)", "helpdesk", [SEEN])
-    assert own["rights"] == ["look", "see-addresses", "export", "suspend", "rotate"]
+    assert own["rights"] == ["view", "see-addresses", "export", "suspend", "rotate"]
     assert own["kind"] == "session" and own["signed_in_s_ago"] <= 5
     assert gateway.ask("DELETE", "/v1/session", token).status == 200
     assert gateway.ask("GET", "/v1/session", token).status == 401
@@ -165,7 +165,7 @@ def test_a_change_of_the_role_holds_for_open_sessions(gateway: Served) -> None:
     assert gateway.ask("GET", "/v1/history", token).status == 403
     gateway.add_users(replace(ANNA, role="viewer", networks=("*",)))
     assert gateway.ask("GET", "/v1/history", token).status == 200
-    assert gateway.ask("GET", "/v1/session", token).json["rights"] == ["look"]
+    assert gateway.ask("GET", "/v1/session", token).json["rights"] == ["view"]
 
 
 def test_a_file_of_users_that_is_wrong_lets_nobody_in(gateway: Served) -> None:

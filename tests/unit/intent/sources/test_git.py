@@ -14,7 +14,7 @@ from tests.git import git
 from warpd.errors import Busy, InvalidIntent, WarpError
 from warpd.intent.loader import load, pointer
 from warpd.intent.sources.git import Checkout, GitSource
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 YAML = "version: 1\nnetworks: {}\n"
 
@@ -244,29 +244,29 @@ def test_a_pointer_with_mistakes(tmp_path: Path, text: str, code: str, path: str
 
 def test_a_repository_cannot_point_on(repository: Repository, tmp_path: Path) -> None:
     repository.commit(**{"warp.yaml": "version: 1\nsource: {git: /srv/elsewhere}\n"})
-    session = Session(
+    workspace = Workspace(
         written(tmp_path, f"version: 1\nsource: {{git: {repository.folder}}}\n"), tmp_path / "state"
     )
-    assert session.checkout is not None
-    session.checkout.pull()
+    assert workspace.checkout is not None
+    workspace.checkout.pull()
     with pytest.raises(InvalidIntent) as failure:
-        session.read()
+        workspace.read()
     assert [finding.code for finding in failure.value.findings] == ["source-here"]
 
 
-def test_a_session_reads_what_was_pulled_and_edits_nothing(
+def test_a_workspace_reads_what_was_pulled_and_edits_nothing(
     repository: Repository, tmp_path: Path
 ) -> None:
     text = "version: 1\nnetworks:\n  a: {type: secure-internet, endpoints: {x: {type: mobile}}}\n"
-    session = Session(
+    workspace = Workspace(
         written(tmp_path, f"version: 1\nsource: {{git: {repository.folder}}}\n"), tmp_path / "state"
     )
-    assert session.checkout is not None
+    assert workspace.checkout is not None
     with pytest.raises(InvalidIntent) as failure:
-        session.read()
+        workspace.read()
     assert [finding.code for finding in failure.value.findings] == ["source-not-pulled"]
     repository.commit(**{"warp.yaml": text})
-    session.checkout.pull()
-    assert list(session.read().intent.networks) == ["a"]
+    workspace.checkout.pull()
+    assert list(workspace.read().intent.networks) == ["a"]
     with pytest.raises(WarpError, match="would be lost"):
-        session.to_edit()
+        workspace.to_edit()

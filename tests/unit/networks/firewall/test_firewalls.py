@@ -779,18 +779,21 @@ def test_each_network_leaves_by_links_of_its_own(mode: str) -> None:
     }
     assert sets["uplinks6"] == {f"{iface} . eth1" for iface in leaving}
     web = {f"{iface} . lan0 . 10.9.0.0/16" for iface in guarded["web"]}
-    assert sets["ways4"] == web | {
+    assert sets["egress_routes4"] == web | {
         f"{iface} . {link} . 172.20.0.0/16"
         for iface in guarded["corp"]
         for link in ("lan0", "lan1")
     }
-    assert sets["ways6"] == set()
+    assert sets["egress_routes6"] == set()
     out = [rule for rule in chains(table)["out"] if {"accept": None} in rule["expr"]]
     assert len(out) == 4 and all(
-        "@uplinks" in json.dumps(rule) or "@ways" in json.dumps(rule) for rule in out
+        "@uplinks" in json.dumps(rule) or "@egress_routes" in json.dumps(rule) for rule in out
     )
     towards = [
-        item["match"] for rule in out for item in rule["expr"] if "@ways" in json.dumps(item)
+        item["match"]
+        for rule in out
+        for item in rule["expr"]
+        if "@egress_routes" in json.dumps(item)
     ]
     fields = [
         [part["payload"] for part in match["left"]["concat"] if "payload" in part]

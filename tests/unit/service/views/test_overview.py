@@ -316,22 +316,22 @@ def test_fields_of_a_network_in_words() -> None:
 def test_the_command_line_shows_a_rename_with_exit_code_2(tmp_path: Path) -> None:
     """Through the files: allocations of before are those in the state folder."""
     from warpd.service.views.report import overview_of
-    from warpd.service.workspace import Session
+    from warpd.service.workspace import Workspace
 
     yaml = tmp_path / "warp.yaml"
     yaml.write_text(
         "version: 1\nnetworks:\n  a: {type: l3vpn-gateway, endpoints: {x: {type: cpe}}}\n"
     )
-    session = Session(yaml, tmp_path / "state")
-    first = session.read()
-    target = session.commit(first)
+    workspace = Workspace(yaml, tmp_path / "state")
+    first = workspace.read()
+    target = workspace.commit(first)
     kernel = running(target)
     yaml.write_text(yaml.read_text().replace("x: {type: cpe}", "y: {type: cpe, renamed_from: x}"))
-    read = session.read()
-    after = session.target(read, create=False)
+    read = workspace.read()
+    after = workspace.target(read, create=False)
     assert [
-        row.action for row in overview_of(session, after, planned_run(kernel, after), read).rows
+        row.action for row in overview_of(workspace, after, planned_run(kernel, after), read).rows
     ] == ["rename"]
-    session.commit(read)
-    again = session.read()
-    assert overview_of(session, after, planned_run(kernel, after), again).rows == ()
+    workspace.commit(read)
+    again = workspace.read()
+    assert overview_of(workspace, after, planned_run(kernel, after), again).rows == ()

@@ -26,7 +26,7 @@ from warpd.reconcile.incremental import planned_run
 from warpd.service.views.render import Paint, client_impact_lines, quarantine_lines
 from warpd.service.views.report import status_data
 from warpd.service.views.status import quarantine_json
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 from warpd.store.state_folder import Store
 from warpd.testing.fake_kernel import FakeKernel
 
@@ -103,10 +103,10 @@ def test_growth_is_a_risk_that_somebody_must_agree_to(tmp_path: Path) -> None:
         " {type: mobile}}}\n"
     )
     yaml.write_text(text + "  b: {type: secure-internet, endpoints: {x: {type: mobile}}}\n")
-    session = Session(yaml, tmp_path / "state")
-    session.commit(session.read())
+    workspace = Workspace(yaml, tmp_path / "state")
+    workspace.commit(workspace.read())
     yaml.write_text(yaml.read_text().replace("expected_users: 1", "expected_users: 6"))
-    read = session.read()
+    read = workspace.read()
     assert [(item.code, item.path) for item in read.risks] == [
         ("subnet-moves", "networks.a.expected_users")
     ]
@@ -123,8 +123,8 @@ def test_growth_is_a_risk_that_somebody_must_agree_to(tmp_path: Path) -> None:
     with pytest.raises(WarpError) as stale:
         change.Agreement(None, frozenset()).refuse_new_risks(read)
     assert stale.value.exit_code == 5
-    session.commit(read)
-    assert session.read().risks == ()
+    workspace.commit(read)
+    assert workspace.read().risks == ()
 
 
 def test_quarantine_as_json(tmp_path: Path) -> None:
@@ -133,17 +133,17 @@ def test_quarantine_as_json(tmp_path: Path) -> None:
         "version: 1\nnetworks:\n  a: {type: l3vpn-gateway, endpoints: {x: {type: cpe}, y: {type:"
         " cpe}}}\n"
     )
-    session = Session(yaml, tmp_path / "state")
-    session.commit(session.read())
+    workspace = Workspace(yaml, tmp_path / "state")
+    workspace.commit(workspace.read())
     yaml.write_text(yaml.read_text().replace(", y: {type: cpe}", ""))
-    session.commit(session.read())
-    (row,) = quarantine_json(session.read().quarantine)
+    workspace.commit(workspace.read())
+    (row,) = quarantine_json(workspace.read().quarantine)
     assert (row["network"], row["endpoint"], row["values"]["address"]) == ("a", "y", "10.50.0.2")
     assert row["until"].endswith("+00:00") and json.dumps(row)
     yaml.write_text(
         yaml.read_text().replace("version: 1\n", "version: 1\ngateway: {quarantine: 0s}\n")
     )
-    assert quarantine_json(session.read().quarantine) == []
+    assert quarantine_json(workspace.read().quarantine) == []
 
 
 def test_expires_takes_effect_on_its_day_and_status_counts_down() -> None:
@@ -198,16 +198,16 @@ def test_the_kernel_gets_only_a_new_alias_when_a_network_is_renamed() -> None:
 
 
 def test_status_says_which_program_has_the_port_of_a_network(tmp_path: Path) -> None:
-    session = Session(tmp_path / "warp.yaml", tmp_path / "state")
+    workspace = Workspace(tmp_path / "warp.yaml", tmp_path / "state")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 0))
         port = other.getsockname()[1]
         document = {"version": 1, "networks": {"web": world.network(1, port=port)}}
         (tmp_path / "warp.yaml").write_text(json.dumps(document))
-        read = session.read()
-        target = session.target(read, create=False)
+        read = workspace.read()
+        target = workspace.target(read, create=False)
         found = planned_run(FakeKernel(), target)
-        [warning] = status_data(session, read, target, found)["warnings"]
+        [warning] = status_data(workspace, read, target, found)["warnings"]
     assert warning["message"].startswith(f"UDP port {port} is taken by ")
     assert warning["message"].endswith(": network web cannot come up")
-    assert status_data(session, read, target, found)["warnings"] == [], "it was given back"
+    assert status_data(workspace, read, target, found)["warnings"] == [], "it was given back"

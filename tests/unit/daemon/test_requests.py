@@ -12,7 +12,7 @@ from tests.unit.daemon.simulation import INTERVAL_S, SILENT_LOG, Simulation
 from warpd.daemon.handlers import CHANGING
 from warpd.daemon.mailbox import Request, SelfPipe
 from warpd.daemon.serve import Daemon, assemble
-from warpd.service.workspace import Session
+from warpd.service.workspace import Workspace
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     before.write(web=world.network(1))
     before.turn(60)
     before.write(web=world.network(2))
-    session = Session(before.config, before.state)
-    yield assemble(before.kernel, lambda: None, session, SILENT_LOG, INTERVAL_S)
+    workspace = Workspace(before.config, before.state)
+    yield assemble(before.kernel, lambda: None, workspace, SILENT_LOG, INTERVAL_S)
 
 
 def test_what_somebody_asks_for_names_them(daemon: Daemon) -> None:
@@ -35,7 +35,7 @@ def test_what_somebody_asks_for_names_them(daemon: Daemon) -> None:
         loop._answer(request)
     assert asked[1].answer.exception() is None
     assert asked[2].answer.exception() is not None  # nothing waits: nothing was changed
-    told = [item for item in daemon.mailbox.events(number) if item.kind == "asked"]
+    told = [item for item in daemon.mailbox.events(number) if item.kind == "request"]
     assert [item.fields for item in told] == [{"verb": "apply", **by}]
     assert {"apply", "confirm", "rollback"} <= CHANGING
     pipe.close()
