@@ -193,6 +193,30 @@ def test_a_link_that_forwarded_before_warpd_is_not_fenced_after_a_flush(
     assert sh(forwarding).split() == ["0", "1"]
 
 
+@pytest.mark.parametrize("isolation", ["namespace", "vrf"])
+def test_the_fence_outlives_a_flush_where_no_network_leaves(
+    gateway: LiveKernel, isolation: str
+) -> None:
+    """Without egress no link may have a tag: the routing rules alone remember the fence."""
+    sh("echo 0 >/proc/sys/net/ipv4/ip_forward")
+    network = {
+        "type": "l3vpn-gateway",
+        "isolation": isolation,
+        "endpoints": {"site": {"type": "cpe", "routes": ["192.168.10.0/24"]}},
+    }
+    target = world.target(world.intent(a=network))
+    up(gateway, target)
+    fenced = "nft list chain inet warpd forward; ip rule show pref 985 iif eth0"
+    before = sh(fenced)
+    assert "fence" in before and "blackhole" in before
+    sh("nft flush ruleset")
+    assert planned_run(gateway, target).observed.host.fence4 == ("eth0",)
+    up(gateway, target)
+    assert sh(fenced) == before and planned_run(gateway, target).plan.empty
+    down(gateway)
+    assert sh("cat /proc/sys/net/ipv4/conf/eth0/forwarding").strip() == "0"
+
+
 def test_a_blocked_network_still_revokes(gateway: LiveKernel) -> None:
     target = world.target(WANTED)
     up(gateway, target)

@@ -86,13 +86,25 @@ def events(
     The last thousand events are kept, also over restarts.
     """
     begin = moment(since, datetime.now(UTC)) if since else None
-    wanted = Filter(network, tuple(kind or ()), repairs, begin)
+    wanted = Filter(network, known_kinds(kind or ()), repairs, begin)
     found = filter(wanted.takes, _source(context.obj, follow))
     if output_format is Format.json:
         _say_all(json.dumps(event) for event in found)
         return
     lines = (event_text(event) for event in found) if follow or verbose else texts(found)
     _say_all(chain(intent_lines(conditions_now(context.obj)), lines))
+
+
+def known_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
+    """Return the kinds.
+
+    Raises:
+        WarpError: no event ever has one of them.
+    """
+    try:
+        return tuple(event_log.known_kind(kind) for kind in kinds)
+    except ValueError as failure:
+        raise WarpError(str(failure), code="bad-kind", who="operator") from None
 
 
 def _say_all(lines: Iterable[str]) -> None:

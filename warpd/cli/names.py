@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -20,32 +20,7 @@ from warpd.service import client
 from warpd.service.history import History
 from warpd.service.views.report import history_json
 from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_STATE, Workspace
-
-# The kinds of the daemon's events.
-EVENT_KINDS: Final = (
-    "awaiting_consent",
-    "change",
-    "condition",
-    "conflict",
-    "exported",
-    "failed",
-    "intent_applied",
-    "intent_invalid",
-    "object_contested",
-    "problem",
-    "problem_over",
-    "recovered_from_kernel",
-    "request",
-    "resumed",
-    "rollback",
-    "source_failed",
-    "source_pulled",
-    "started",
-    "state_unwritable",
-    "state_writable",
-    "stopping",
-    "suspended",
-)
+from warpd.store.event_log import EVENT_KINDS
 
 
 def _intent(context: typer.Context) -> Intent | None:

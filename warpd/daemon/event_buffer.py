@@ -26,7 +26,7 @@ class LoggedEvent:
 
     number: int
     time: str
-    kind: str  # change, failed, blocked, invalid, condition and others (cli.names.EVENT_KINDS)
+    kind: str  # one of store.event_log.EVENT_KINDS
     fields: Mapping[str, Any]
 
     @property

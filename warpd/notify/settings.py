@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from warpd.service.unit_settings import UnitSettings, read_settings
+from warpd.store.event_log import known_kind
 
 PREFIX: Final = "whsec_"
 SECRET_MIN, SECRET_MAX = 24, 64  # bytes, as the Standard Webhooks specification says
@@ -55,7 +56,7 @@ class Webhook(UnitSettings):
 
     url: Annotated[str, AfterValidator(_url)]
     secret: Annotated[str, AfterValidator(_secret)]
-    kinds: list[str] = Field(default_factory=list)
+    kinds: list[Annotated[str, AfterValidator(known_kind)]] = Field(default_factory=list)
     networks: list[str] = Field(default_factory=lambda: ["*"])
 
     def takes(self, event: Mapping[str, Any]) -> bool:

@@ -29,7 +29,44 @@ RETRY_S: Final = 5.0
 LINE_MAX: Final = 64 * 1024  # bytes of a line that is read; no event is nearly as long
 _FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
+# Every kind of event; a unit test compares with what the daemon emits.
+EVENT_KINDS: Final = (
+    "awaiting_consent",
+    "change",
+    "condition",
+    "conflict",
+    "exported",
+    "failed",
+    "intent_applied",
+    "intent_invalid",
+    "object_contested",
+    "problem",
+    "problem_over",
+    "recovered_from_kernel",
+    "request",
+    "resumed",
+    "rollback",
+    "source_failed",
+    "source_pulled",
+    "started",
+    "state_unwritable",
+    "state_writable",
+    "stopping",
+    "suspended",
+)
+
 Row = Mapping[str, Any]
+
+
+def known_kind(text: str) -> str:
+    """Return the kind of event, where it is one.
+
+    Raises:
+        ValueError: no event ever has this kind; the message lists those that events have.
+    """
+    if text in EVENT_KINDS:
+        return text
+    raise ValueError(f"{text[:40]!r} is no kind of event; the kinds are {', '.join(EVENT_KINDS)}")
 
 
 class EventLog:

@@ -20,6 +20,7 @@ from warpd.kernel.api import Dump, DumpError, Event, FailureKind, OperationError
 from warpd.kernel.existence import ExistenceRules
 from warpd.kernel.kinds.netns import namespace_keys
 from warpd.kernel.kinds.nft_table import NftTable, table_key
+from warpd.kernel.kinds.rule import rules_among
 from warpd.kernel.kinds.sysctl import (
     FORWARDING4,
     FORWARDING6,
@@ -32,7 +33,7 @@ from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.registry import kind_of
 from warpd.kernel.rows import VethEnd
 from warpd.kernel.state import ROOT, Action, Change, EgressLink, Host, KernelObject, Key
-from warpd.networks.firewall.root import fences
+from warpd.networks.firewall.root import fenced_by_rules, fences
 
 FIRST_PAIR = 5  # its ends have the indexes 10 and 11
 TEXTS = {
@@ -105,10 +106,11 @@ class FakeKernel:
 
     def _host(self) -> Host:
         """The host's facts after what we have done to it: forwarding, and our fences."""
-        remembered = fences(cast("NftTable | None", self.objects.get(table_key(ROOT))))
+        links4, has_ipv6 = fences(cast("NftTable | None", self.objects.get(table_key(ROOT))))
+        links4 = links4 or fenced_by_rules(rules_among(self._in(ROOT)))
         tag = functools.reduce(operator.or_, (int(value) for value in self._tags()), 0)
         four, six = self._forwarding(FORWARDING4), self._forwarding(FORWARDING6)
-        standing = active_fences(*remembered, tag, four, six)
+        standing = active_fences(links4, has_ipv6, tag, four, six)
         return dataclasses.replace(
             self.host,
             fence4=standing.links4,

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import warpd.daemon
-from warpd.cli.names import EVENT_KINDS
+from warpd.store.event_log import EVENT_KINDS
 
 EVENT = re.compile(r"""\.(?:event|_?tell)\((?:time, )?"([a-z_]+)\"""")
 

@@ -184,6 +184,10 @@ def test_the_position_waits_for_the_slowest(receiver: Receiver, tmp_path: Path) 
         ("webhooks: [{url: 'https://u:p@example.com/', secret: SECRET}]", "without a user"),
         ("webhooks: [{url: 'https://example.com/', secret: hunter2hunter2}]", "--new-secret"),
         ("webhooks: [{url: 'https://example.com/', secret: SECRET, kind: x}]", "kind"),
+        (
+            "webhooks: [{url: 'https://example.com/', secret: SECRET, kinds: [failed, fialed]}]",
+            "kinds.1: Value error, 'fialed' is no kind of event; the kinds are awaiting_consent,",
+        ),
         ("webhooks: {", "line "),
         ("7", "the file"),
     ],

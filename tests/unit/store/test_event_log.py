@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from warpd.cli.events import Filter, event_text, moment, texts
+from warpd.cli.events import Filter, event_text, known_kinds, moment, texts
 from warpd.daemon.mailbox import Mailbox
 from warpd.errors import WarpError
 from warpd.store import event_log
@@ -205,6 +205,14 @@ def test_since_takes_times_and_durations() -> None:
         with pytest.raises(WarpError) as caught:
             moment(wrong, NOW)
         assert caught.value.code == "bad-time" and "30m" in caught.value.hint
+
+
+def test_an_unknown_kind_is_refused_with_the_kinds_there_are() -> None:
+    with pytest.raises(WarpError) as caught:
+        known_kinds(("change", "chagne"))
+    assert caught.value.code == "bad-kind" and "'chagne'" in str(caught.value)
+    assert "change, condition" in str(caught.value)
+    assert known_kinds(("change", "failed")) == ("change", "failed")
 
 
 def test_many_changes_are_one_line() -> None:

@@ -6,7 +6,7 @@ rule. A second one, or one that selects in other ways, is a duplicate (`duplicat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from socket import AF_INET, AF_INET6
@@ -113,6 +113,11 @@ class Rule(KernelObject):
     def removed_last(self) -> bool:
         """Return False: a rule decides which table is used, so its removal must not wait."""
         return False
+
+
+def rules_among(objects: Iterable[KernelObject]) -> Iterator[Rule]:
+    """Yield the routing rules of these objects."""
+    return (item for item in objects if isinstance(item, Rule))
 
 
 def read(rows: NamespaceRows) -> Iterator[Reading]:

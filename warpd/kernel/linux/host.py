@@ -256,7 +256,8 @@ def _remembered(
     """Return our fences (IPv4 links, IPv6), from our table and from the tags of our links.
 
     Both are needed: a flushed ruleset loses the table and keeps the tags, and a removed link loses
-    its tag and keeps the table. Which links the tag is about, our routing rules still say.
+    its tag and keeps the table. The tag says only that there is a fence; the routing rules say
+    for which links.
     """
     fence4, fence6 = _fences(look)
     if look.tag & TAG_FENCE4 and exits and (uplink is not None or not fence4):
@@ -270,10 +271,12 @@ def _remembered(
 
 def _fences(look: RootLook) -> tuple[tuple[str, ...], bool]:
     """Return the fences (IPv4 links, IPv6) of our table. Without it, the IPv4 links are those that
-    our routing rules fence while a tag says that there is a fence.
+    our routing rules fence.
+
+    A gateway of which no network leaves has no link with a tag, so none is asked for.
     """
     fence4, fence6 = fences(look.table)
-    return fence4 or (fenced_by_rules(look.rules) if look.tag & TAG_FENCE4 else ()), fence6
+    return fence4 or fenced_by_rules(look.rules), fence6
 
 
 def _remembered_mtu(look: RootLook) -> int:

@@ -101,7 +101,7 @@ def fences(table: NftTable | None) -> tuple[tuple[str, ...], bool]:
     return tuple(sorted(links)), FENCE6 in comments
 
 
-def fenced_by_rules(rows: Iterable[RuleRow]) -> tuple[str, ...]:
+def fenced_by_rules(rows: Iterable[RuleRow | Rule]) -> tuple[str, ...]:
     """Return the links of others for which routing rules of ours repeat the IPv4 fence."""
     links = (
         row.link

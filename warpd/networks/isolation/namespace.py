@@ -9,9 +9,9 @@ a route back to it.
 Forwarding in the root is decided for IPv4 by the incoming link: `forwarding` of the veth, and of
 the uplink for replies. IPv6 has only one switch for all links. If forwarding was off and warpd
 turns it on, a *fence* in our table drops all forwarded packets that do not belong to our networks,
-so that the host does not become a router for others. The fence, and a tag on each transit link,
-also record in the kernel that warpd turned it on. They survive the loss of the state folder, and a
-flushed ruleset takes only the fence.
+so that the host does not become a router for others. The fence, routing rules that repeat it, and a
+tag on each transit link also record in the kernel that warpd turned it on. They survive the loss of
+the state folder, and a flushed ruleset takes only the fence in the table.
 """
 
 from __future__ import annotations
