@@ -144,7 +144,7 @@ class Reporter:
         self.event("problem_over", **about)
 
     def object_contested(self, item: str, network: str) -> None:
-        text = "another program keeps reverting this object; backing off"
+        text = "another program keeps changing or deleting this object; repairs are delayed"
         self.log.error(text, object=item, network=owner_text(network))
         self.event("object_contested", object=item, network=network)
 

@@ -109,8 +109,8 @@ class Facts:
       warpd had turned it on for its links.
     - `failing`: network -> its retries; "" stands for what belongs to no network.
     - `problems`: network -> what this machine lacks for it.
-    - `contested`: object that another program keeps reverting -> its network.
-    - `event_overruns`: how often events of the kernel were lost.
+    - `contested`: object that another program keeps changing or deleting -> its network.
+    - `event_overruns`: how often events of the kernel were lost, or could not be read in time.
     - `events_unwritten`: why the latest events of warpd are not on the disk.
     - `last_good`: whether a valid intent was applied before.
     - `source_error`: why the last pull of the YAML failed.
@@ -216,7 +216,7 @@ def _unwritable(facts: Facts) -> Iterator[Condition]:
     if facts.unwritten:
         of = f" of {_few(facts.waiting)}" if facts.waiting else ""
         text = f"an edit{of} could not be recorded: {facts.unwritten}"
-        hint = "what it removes has been removed; the rest is tried again"
+        hint = "what it removes is removed; what it adds is tried again until it can be recorded"
         yield Condition(EDIT_UNWRITTEN, "error", text, hint)
     if facts.events_unwritten and not facts.obstacle:
         text = f"the latest events are in memory only: {facts.events_unwritten}"
@@ -361,7 +361,7 @@ def _kernel(facts: Facts) -> Iterator[Condition]:
     if facts.contested:
         objects = sorted(facts.contested.items())
         named = [f"{item} of {owner_text(network)}" for item, network in objects]
-        text = f"another program keeps reverting: {_few(named)}"
+        text = f"another program keeps changing or deleting: {_few(named)}"
         yield Condition("contested", "warning", text, "find and stop it; repairs are slowed down")
     if facts.event_overruns:
         text = (

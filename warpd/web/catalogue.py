@@ -259,7 +259,7 @@ TEXT: Final[Mapping[str, str]] = {
     "system.yaml": "The YAML as it is",
     "system.valid": "Valid: {networks} networks, {endpoints} endpoints.",
     "system.invalid": "Not valid; what was in force before stays in force.",
-    "system.contested": "Objects that another program keeps reverting",
+    "system.contested": "Objects that another program keeps changing or deleting",
     # -- signing in
     "login.title": "Sign in",
     "login.user": "User",
