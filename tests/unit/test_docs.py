@@ -16,6 +16,7 @@ import typer
 from warpd.cli.app import app, register
 from warpd.cli.arguments import in_order
 from warpd.daemon.options import parser
+from warpd.store.event_log import EVENT_KINDS
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [
@@ -131,6 +132,31 @@ def test_a_link_to_nothing_is_found(tmp_path: Path) -> None:
     page.parent.mkdir()
     page.write_text("[a](gone.md) [b](page.md#there) `warpd/gone.py` `warpd/errors.py`")
     assert missing_targets(page) == {"gone.md", "warpd/gone.py"}
+
+
+def first_cells(page: str, heading: str) -> Iterator[str]:
+    """What stands in backticks in the first column of the tables of a section."""
+    text = (REPOSITORY / "docs" / page).read_text().partition(f"\n{heading}\n")[2]
+    section = re.split(r"^##", text, maxsplit=1, flags=re.MULTILINE)[0]
+    for cell in re.findall(r"^\| (.*?) \|", section, re.MULTILINE):
+        yield from re.findall(r"`([^`]+)`", cell)
+
+
+def test_every_kind_of_event_has_a_row() -> None:
+    assert set(first_cells("daemon.md", "## Events")) == set(EVENT_KINDS)
+
+
+def test_every_message_of_the_log_is_one() -> None:
+    sources = "".join(path.read_text() for path in (REPOSITORY / "warpd").rglob("*.py"))
+    messages = list(first_cells("operators-guide.md", "### Messages of the log"))
+    assert len(messages) > 20
+    assert not [message for message in messages if f'"{message}' not in sources]
+
+
+def test_every_option_of_the_daemon_is_told() -> None:
+    text = (REPOSITORY / "docs" / "daemon.md").read_text()
+    options = {option for option in options_of_daemon() if option.startswith("--")}
+    assert options - set(re.findall(r"--[a-z-]+", text)) == {"--help", "--version"}
 
 
 def test_a_wrong_one_is_found() -> None:
