@@ -51,7 +51,7 @@ class ActiveConfig:
     Attributes:
         read: the intent as it was read, with its allocations.
         target: everything that it asks for.
-        since_s: when it was first applied, in seconds since the epoch.
+        since_s: since when this process has kept it in force, in seconds since the epoch.
         reduced: while a newer intent cannot be written down, what both of them permit.
         waiting: the networks of which that newer intent asks for more than `wanted` has.
     """
@@ -106,7 +106,8 @@ class DesiredState:
         self.unread = False
         self.undone_applies = 0
         self.files_seen: Fingerprint | None = None  # the operator's, by the last pass
-        # Of files that are in force, refused or awaiting consent: the same ones are not read again.
+        # Of files that were accepted, refused or held for consent. Unchanged ones are not read
+        # again.
         self._handled: Fingerprints | None = None
         self._unwritable: Fingerprints | None = None  # of files that could not be written down
         self._obstacle: WarpError | None = None  # of this pass: why the folder takes no writes
@@ -190,7 +191,7 @@ class DesiredState:
     @property
     def _lacks_key_file(self) -> bool:
         """Whether the files are refused for a key file, which may stand in any folder and is not
-        watched: each look at everything tries again.
+        watched: each full observation tries again.
         """
         return any(finding.code == "key-file" for finding in self.findings)
 

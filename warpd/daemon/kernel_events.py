@@ -43,7 +43,7 @@ class KernelEvents:
     def listen(self) -> None:
         """Hear what happens in every namespace that was looked at; called again after each look.
 
-        Where the kernel allows no subscription, the periodic look remains.
+        Where the kernel allows no subscription, the periodic resync remains.
         """
         try:
             self.descriptors = self._kernel.listen()
@@ -76,8 +76,8 @@ class KernelEvents:
             self._hear({event.netns for event in events} - set(covered), bool(covered))
 
     def _hear(self, groups: set[str], root_is_covered: bool) -> None:
-        """Events of the root need no look where any group is looked at, since each look reads the
-        root.
+        """If any group is about to be observed, root events are covered too: every observation
+        reads the root.
         """
         if root_is_covered:
             groups -= {ROOT}
@@ -93,6 +93,8 @@ class KernelEvents:
 
     @property
     def recent_overruns(self) -> int:
-        """How many times events were lost since the start; 0 when the last loss is long ago."""
+        """How many times events were lost, or not read in time, since the start; 0 when the last
+        time is long ago.
+        """
         is_recent = self._clock.monotonic() - self._overrun_s < OVERRUN_SHOWN_S
         return self._mailbox.stats.overruns if is_recent else 0

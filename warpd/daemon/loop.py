@@ -1,8 +1,8 @@
 """The loop: wait, take in triggers, make the pass that is due, answer one request.
 
 One thread; only here do clock, sockets and files meet. It wakes for a trigger, and at the next time
-at which something is due: the periodic look, the end of a pause, of a suspension or of the time to
-confirm, or the watchdog of systemd.
+at which something is due: the periodic resync, the end of a pause, of a suspension or of the time
+to confirm, or the watchdog of systemd.
 """
 
 from __future__ import annotations

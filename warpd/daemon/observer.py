@@ -1,7 +1,7 @@
 """How the daemon looks at the kernel: when events are taken in, and how long a look takes.
 
-What the planner remembers only saves work. Each look reads the gateway's own part, and one at
-everything reads everything.
+What the planner remembers only saves work. Each look reads the gateway's own part, and a full
+observation reads everything.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Observer:
         return self._planner.names.get(group, group)
 
     def take_full(self) -> PlannedRun | None:
-        """The last look at everything, handed out once."""
+        """The last full observation, handed out once."""
         full, self._full = self._full, None
         return full
 
@@ -82,7 +82,7 @@ class Observer:
     def verify(self, target: Target, found: PlannedRun, request: PassRequest) -> PlannedRun:
         """Look again at what the plan of `found` has touched, and at what the root shows to differ.
 
-        Events of the root that came meanwhile are covered by this look: it must see what they were
+        Events of the root that came meanwhile need no further look: this one sees what they were
         about.
 
         Raises:

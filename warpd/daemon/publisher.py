@@ -57,8 +57,8 @@ class Publisher:
     def pass_ended(self, result: PassResult) -> None:
         """After each pass: tell what is new, and mark the view as outdated where it is.
 
-        A repair does not outdate the view if no reader was shown what it repairs, and the host is
-        as before.
+        A repair does not outdate the view, unless a reader was shown what it repairs or the host
+        has changed.
         """
         now = self._view_inputs(result)
         differs = self._differs_from_shown(result)
@@ -122,7 +122,7 @@ class Publisher:
         return made
 
     def _publish_if_watched(self) -> None:
-        """A look at everything that a pass has made serves readers too, while there are any."""
+        """A full observation that a pass has made serves readers too, while there are any."""
         look = self._reconciler.take_look_in_sync()
         if look is None or self._clock.monotonic() > self._mailbox.watched_until_s:
             return
@@ -132,7 +132,7 @@ class Publisher:
             self._reconciler.report.log.warning("status not published", error=str(failure))
 
     def _publish_samples(self) -> None:
-        """What a look at everything has counted becomes part of the samples."""
+        """What a full observation has counted becomes part of the samples."""
         samples = self.sampler.take(self._mailbox.stats.networks)
         if samples is not None:
             self._mailbox.samples = samples

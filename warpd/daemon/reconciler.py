@@ -3,7 +3,7 @@
 Lives here: what one pass does, in which order, and what came of it. Does not: which intent should
 be in force (`desired_state`), how the kernel is looked at (`observer`), the words (`reporter`),
 when a pass is due (`scheduler`), who asks for it (`loop`). What is held only saves work: each pass
-that has something to do looks at the kernel, and a full one at everything.
+that has something to do looks at the kernel.
 """
 
 from __future__ import annotations
@@ -247,8 +247,8 @@ class Reconciler:
         self.mailbox.stats = with_pass(stats, kind, seconds, ended_s, since_s, is_valid)
 
     def take_look_in_sync(self) -> PlannedRun | None:
-        """What the last pass saw, when it looked at everything and had nothing to do; handed out
-        once.
+        """What the last pass saw, when it made a full observation and had nothing to do; handed
+        out once.
         """
         look, self._look_in_sync = self._look_in_sync, None
         return look

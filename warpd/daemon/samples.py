@@ -1,7 +1,7 @@
 """Samples of the last day, in memory: what each network has carried, and how many endpoints were
 connected.
 
-They are taken from what the periodic look has counted; the kernel is asked for nothing more. A
+They are taken from what each full observation has counted; the kernel is asked for nothing more. A
 restarted daemon begins anew: there is no sample of the time before, and none says zero for it.
 """
 
@@ -92,7 +92,7 @@ class Sampler:
         self._since_s = 0.0
 
     def take(self, networks: Sequence[NetworkStats]) -> Samples | None:
-        """All samples, with what this look at everything has counted; None: it is no new look."""
+        """All samples, with what this full observation has counted; None: it is no new one."""
         if networks is self._previous:
             return None
         if any(network.size and not network.endpoints for network in networks):

@@ -4,8 +4,8 @@ Pure: no clock, socket, file or random number.
 
 A trigger only says where to look. Triggers that come together become one pass; one that comes while
 a pass runs becomes the next. A network whose pass failed is tried again after a pause that doubles.
-So is one with a contested object, which another program changes again and again. The periodic look
-is there for what the kernel has no events for, and for every event that was lost.
+So is one with a contested object, which another program changes again and again. The periodic
+resync is there for what the kernel has no events for, and for every event that was lost.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GATHER_S: Final = 0.005  # events of one cause come together
 # After a pass the loop rests this many times as long as the last look of the pass took: a storm of
 # events that leads to no change takes a third of a CPU.
 COOLDOWN_RATIO: Final = 2.0
-RESYNC_SHARE: Final = 10.0  # the periodic look is at most a tenth of the time
+RESYNC_SHARE: Final = 10.0  # the periodic resync takes at most a tenth of the time
 FIRST_PAUSE_S: Final = 1.0
 PAUSE_MAX_S: Final = 300.0
 BUSY_PAUSE_S: Final = 0.3
@@ -49,10 +49,10 @@ class PassRequest:
     Attributes:
         files: whether files may have changed. Every pass reads those that have.
         groups: which networks to look at, by group; None is everything.
-        asked: at the start, by SIGHUP, or since an undo is due: pauses do not count, and files are
-            read though they look the same.
+        asked: set at the start, by SIGHUP, and when an undo is due. Pauses are ignored, and the
+            files are read even if their fingerprint is unchanged.
         retry: what could not be written into the state folder is due to be tried again.
-        paused: networks whose pause is not over: their objects in the root are not repaired before.
+        paused: networks whose pause is not over. Their objects in the root are not repaired.
     """
 
     files: bool = False
@@ -153,7 +153,7 @@ class Scheduler:
         self._files_due = deque([first, *(now + pause for pause in AGAIN_S)])
 
     def request_resync(self) -> None:
-        """Look at everything at once."""
+        """Make a full observation at once, whatever is paused."""
         self._asked = True
 
     # -- decisions
@@ -199,8 +199,8 @@ class Scheduler:
         return due | self._retried(now)
 
     def _left_for_later(self, groups: frozenset[str], now: float) -> frozenset[str]:
-        """Return the paused groups. Their drift in the root is left, and those that are slowed down
-        are observed when their pause is over.
+        """Return the paused groups, whose drift in the root is left. Contested ones are queued for
+        the end of their pause.
         """
         waiting = (self._contested_backoff.keys() | self._failing.keys()) - groups
         paused = frozenset(group for group in waiting if self._is_paused(group, now))
@@ -218,7 +218,7 @@ class Scheduler:
     def _retried(self, now: float) -> frozenset[str]:
         """Groups whose pause is over."""
         if self._pass_backoff is not None:
-            return frozenset()  # the next look is at everything
+            return frozenset()  # the next look is a full observation
         return frozenset(group for group, pause in self._failing.items() if pause.until <= now)
 
     def wait_s(self, now: float) -> float:

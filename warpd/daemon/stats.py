@@ -124,7 +124,7 @@ class Durations:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What is counted since the start, and what the last look at everything has found.
+    """What is counted since the start, and what the last full observation has found.
 
     Keys of mappings are network names; "" is the gateway's own part.
 
@@ -132,20 +132,21 @@ class Stats:
         passes: result (done, failed, invalid, awaiting_consent, unwritten) -> count.
         durations: of passes.
         repairs: steps that drift made necessary, not a change of the YAML.
-        changes: steps done, for either reason.
+        changes: steps that passes have done, for either reason.
         errors: steps that failed.
         pending: steps that the last look found and that are not done.
         contested: object -> group, of what another program changes again and again.
-        intent_at_s: when the intent in force was first applied, in seconds since the epoch; 0:
-            none yet.
+        intent_at_s: since when this process has kept the intent in force, in seconds since the
+            epoch; 0: none yet.
         intent_valid: whether the YAML as it is now is in force.
         source: how it stands with the source of the YAML.
-        overruns: how many times events were lost and everything was looked at.
-        networks: as the last look at everything found them.
+        overruns: how many times events were lost, or could not be read in time, so that everything
+            was observed.
+        networks: as the last full observation found them.
         drops: reason -> packets, by the gateway's own rules.
         problems: network and code, of what this machine lacks.
         waiting: networks of which an edit waits for the state folder; such a one is not in sync,
-            whatever the last look says.
+            whatever the last observation says.
         confirm_pending: whether an apply waits to be confirmed.
         conditions: what is wrong, or waits.
         last_pass_s: when the last pass ended, in seconds since the epoch; 0: none yet.
@@ -258,7 +259,7 @@ def with_look(
     failed: Collection[str],
     confirm_pending: bool,
 ) -> Stats:
-    """What a look at everything has found; `failed` are groups whose steps were not all done."""
+    """What a full observation has found; `failed` are groups whose steps were not all done."""
     return dataclasses.replace(
         stats,
         networks=seen(target, found, failed, stats.keeps_peers),
@@ -270,7 +271,7 @@ def with_look(
 def seen(
     target: Target, found: PlannedRun, failed: Collection[str], keeps_peers: bool = False
 ) -> tuple[NetworkStats, ...]:
-    """What is kept of a look at everything, network by network."""
+    """What is kept of a full observation, network by network."""
     out_of_sync = set(failed)
     out_of_sync |= {conflict.group for conflict in found.plan.blocked}
     out_of_sync |= found.compiled.stopped

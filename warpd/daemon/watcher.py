@@ -74,7 +74,7 @@ class Watcher:
         self._observer.join()
 
     def follow(self) -> None:
-        """Watch what there is to watch now: called again after each look at everything and when
+        """Watch what there is to watch now: called again after each full observation and when
         files change, as folders come, go and are replaced.
         """
         main = intent_files(self._config)[0]
@@ -102,7 +102,7 @@ class Watcher:
             if identity != (0, 0):
                 with contextlib.suppress(
                     OSError
-                ):  # gone again, or no more inotify watches: the periodic look remains
+                ):  # gone again, or no more inotify watches: the periodic resync remains
                     self._watched[folder] = (
                         self._observer.schedule(wanted[folder], folder),
                         identity,

@@ -1,7 +1,7 @@
 """All memory of the pure stages between passes, so that a pass does only what has changed.
 
-The stages know nothing of it. What they give is a function of their inputs, so that an earlier
-value stands for the same inputs: a law holds a planner with a memory to one without
+The stages know nothing of it. They are pure functions, so their results are kept by input. A
+property test compares a planner with a memory to one without
 (tests/laws/test_incremental_laws.py). Of the kernel, this module remembers only the facts of
 the host that the desired state follows from; every plan looks at the kernel again.
 """
@@ -159,7 +159,7 @@ class IncrementalPlanner:
     def plan(self, target: Target, scope: Scope = EVERYTHING) -> PlannedRun:
         """Look at the kernel as far as the scope and the change of the target reach, and plan.
 
-        A host that is no longer the same is a reason to look at everything.
+        A host that is no longer the same is a reason for a full observation.
 
         Raises:
             DumpError: the kernel could not be read.
