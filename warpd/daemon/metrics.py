@@ -228,7 +228,7 @@ FAMILIES: Final = (
     Family(
         "warpd_changes_total",
         "counter",
-        "Steps done, for any reason.",
+        "Steps done in passes, for any reason.",
         _by_network("changes"),
     ),
     Family(
@@ -318,7 +318,7 @@ FAMILIES: Final = (
     Family(
         "warpd_intent_applied_timestamp_seconds",
         "gauge",
-        "When the intent in force was first applied; 0: none yet.",
+        "When this process put the intent in force, at its start or later; 0: none yet.",
         _one(lambda stats: stats.intent_at_s),
     ),
     Family(
@@ -360,7 +360,7 @@ FAMILIES: Final = (
     Family(
         "warpd_event_overruns_total",
         "counter",
-        "Times that kernel events were lost.",
+        "Times that kernel events were lost, or could not be read within a second.",
         _one(lambda stats: stats.overruns),
     ),
     Family(
