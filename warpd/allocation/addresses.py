@@ -198,7 +198,7 @@ def _place_gateway(path: str, four: Family4, six: Family6, network: Network) -> 
 
 
 def _take_chosen(path: str, family: Family4 | Family6, network: Network) -> Iterator[Finding]:
-    """Addresses that the YAML chooses for endpoints; never one that another one holds."""
+    """Assign the addresses that the YAML gives. One that another endpoint holds is an error."""
     for name, endpoint in sorted(network.explicit_endpoints.items()):
         address = getattr(endpoint, family.field)
         if address is not None:

@@ -1,7 +1,7 @@
 """(intent, previous allocations) -> allocations: ids, ports, subnets and addresses.
 
-Pure and deterministic. What exists moves only if the YAML or the lock file says so, or if a
-network has outgrown its block; a warning or a risk says it.
+Pure and deterministic. What exists moves only if the YAML or the lock file says so, or if a network
+expects more endpoints than its block holds; a warning or a risk says it.
 
 Lives here: the order of the steps, one a resource, and what they have in common. Does not: the
 steps (`numbers`, `subnets`, `addresses`, `l2_ids`, `key_names`), whether the YAML's own values make

@@ -207,10 +207,11 @@ def apply(
 
 
 def _is_lost(step: Step, lost: set[str]) -> bool:
-    """Whether a step is not done because others failed.
+    """Whether a step is skipped because others failed.
 
-    That is so if its own network failed; if it gives and a step of the gateway failed; and if it
-    takes away from the gateway while a network that failed may still need the guard.
+    Skipped are all further steps of a network that failed, all additions after a failure of the
+    gateway's own steps, and deletions of the gateway's own objects after any failure: what could
+    not be removed may still need the guard.
     """
     gives = step.change.action in (Action.CREATE, Action.UPDATE)
     unguards = step.group == ROOT and step.change.action is Action.DELETE and bool(lost)

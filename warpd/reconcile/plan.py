@@ -56,8 +56,8 @@ class Plan:
     1. Stopping after any step must leave less reach than the plan's end, never more. So revocations
        and removals of all networks come before every addition, and within each network permits
        come last.
-    2. A plan is of one look. What another program did since is met by the errors of `apply` and by
-       the look that follows it, never by planning on.
+    2. A plan is of one look. What another program changes after it shows as an error of `apply`, or
+       in the look that follows. The plan itself is never adapted.
     3. Two plans with the same `digest` do the same; a consent is given to a digest.
     """
 

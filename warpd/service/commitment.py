@@ -72,8 +72,8 @@ def commit(
     in_force: Callable[[], Applied | None],
     obstacle: WarpError | None = None,
 ) -> Commitment:
-    """Write allocations, master secret and history, inside `store.writer` or
-    `store.writer_if_possible`.
+    """Write the master secret (once), allocations and history, in this order, inside
+    `store.writer` or `store.writer_if_possible`.
 
     Args:
         history: of the state folder that is written. The daemon keeps one, which knows its latest

@@ -7,7 +7,8 @@ at the ingress of one link, and goes with the table or with that link.
 
 A set has a role. The elements of a *permit* set (who may pass) are objects of their own, added last
 and removed first. Those of a *limit* set (what is guarded, and how) are added first and removed
-last. Those of a *static* set (address ranges) belong to the table or subtable. Those of a *learned*
+last; an entry of a map that gets another value is removed before anything is given, and then added.
+Those of a *static* set (address ranges) belong to the table or subtable. Those of a *learned*
 set are added by rules as packets come, and are not compared.
 
 Rules are kept as JSON text in the form in which libnftables lists them, so that what is read can be

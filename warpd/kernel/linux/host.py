@@ -256,8 +256,8 @@ def _remembered(
     """Return our fences (IPv4 links, IPv6), from our table and from the tags of our links.
 
     Both are needed: a flushed ruleset loses the table and keeps the tags, and a removed link loses
-    its tag and keeps the table. The tag says only that there is a fence; the routing rules say
-    for which links.
+    its tag and keeps the table. The tag says only that there is a fence. For which links, our
+    routing rules (priority 985) say.
     """
     fence4, fence6 = _fences(look)
     if look.tag & TAG_FENCE4 and exits and (uplink is not None or not fence4):

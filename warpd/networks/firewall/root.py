@@ -323,6 +323,10 @@ def drop_unmarked_beyond(links: Iterable[str], prefixes: Iterable[Range]) -> lis
     with this change, the rules of `drop_unmarked` for the VRF match this lookup. Older kernels need
     these rules. No other lookup matches them, since packets that really come in by such a link
     belong to no VRF.
+
+    Example, after a flush: 10.9.0.2 of the VRF vrf-7 sends to 198.51.100.1, and the packet would
+    leave by eth0. The check looks up 10.9.0.2 as if a packet without a mark had come in by eth0, on
+    behalf of vrf-7. It meets the rule `from eth0 to 10.9.0.0/24 l3mdev`, and the packet is dropped.
     """
     return [
         Rule(
@@ -355,6 +359,12 @@ def drop_unmarked_to(prefixes: Iterable[Range], owner: str = "") -> list[KernelO
     mark the source is unreachable. IPv6 has no source check, so `drop_unmarked` can be used. The
     host's own packets to these ranges come in by lo. What has a mark goes by table main: a rule of
     others that leads everything into another VPN would lead replies to clients there too.
+
+    Example, after a flush: a packet from 198.19.0.1, the network's end of a transit link, comes in
+    by dn-7. Its source check looks up 198.19.0.1 with the mark 0. It meets the rule with
+    GUARD_PRIORITY `to` the ranges of transit links, and the packet is dropped. While our table
+    marks the packet, the same lookup passes this rule, and the next one finds the route in table
+    main.
     """
     out: list[KernelObject] = []
     for prefix in prefixes:

@@ -229,6 +229,10 @@ def _answered(network: ResolvedNetwork, placement: Placement, group: str) -> Ite
     rule before it looks in the network's table. Packets that really came in by the tunnel match
     this rule too. Without a mark they are dropped before, by `drop_unmarked_within`, or by the
     check of their own source (`drop_unmarked_beyond`).
+
+    Example: a reply to 10.9.0.2 of the tunnel wg-7 comes in by eth0, from 198.51.100.1. The check
+    looks up 198.51.100.1 without a mark, as if a packet had come in by wg-7. Without this rule it
+    would meet `drop_unmarked` for wg-7, and the reply would be dropped.
     """
     own = [item for item in network.inside if isinstance(item, IPv4Network)]
     yield from drop_unmarked_within(placement.tunnel, collapse_addresses(own), group)
