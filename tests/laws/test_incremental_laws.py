@@ -49,7 +49,7 @@ class Turn:
     day: days since the first.
     mtu: of the host's uplink, in bytes.
     losses: which objects of the kernel another program takes away, by their place in order.
-    everything: whether the pass looks at everything; else where the losses were.
+    everything: whether the pass makes a full observation; else where the losses were.
     follow_root: whether it also looks where the root differs.
     """
 

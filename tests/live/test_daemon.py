@@ -94,7 +94,7 @@ BY_HAND = {
 def test_drift_is_repaired_as_soon_as_the_kernel_tells(
     gateway: LiveKernel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The next look at everything is ten minutes away: only events can have led to a repair."""
+    """The next periodic resync is ten minutes away: only events can have led to a repair."""
     took: list[float] = []
     with Daemon(tmp_path, document(**NETWORKS), interval_s=600) as daemon:
         workspace = Workspace(daemon.config, daemon.state)

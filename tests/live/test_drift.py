@@ -151,7 +151,7 @@ def by_object(state: Iterable[Any]) -> Iterator[list[Modification]]:
 def test_every_attribute_with_the_daemon(
     gateway: LiveKernel, tmp_path: Path, name: str, step: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The next look at everything is far away: it is the kernel that tells, or, where it does not,
+    """The next periodic resync is far away: it is the kernel that tells, or, where it does not,
     a SIGHUP plays the clock.
     """
     gateway.close()

@@ -52,7 +52,7 @@ def test_nothing_grows(
 
 
 def one_pass(daemon: Daemon) -> None:
-    """A look at everything, waited for: as the clock would cause it."""
+    """A full observation, waited for: as the clock would cause it."""
     before = total(daemon, "warpd_reconciles_total")
     os.kill(daemon.pid, signal.SIGHUP)
     daemon.wait(lambda: total(daemon, "warpd_reconciles_total") > before, "a pass")

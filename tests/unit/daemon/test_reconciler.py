@@ -238,7 +238,7 @@ def test_figures_of_others_go_on_while_one_network_fails(daemon: Simulation) -> 
     link, other = link_of(daemon, "web"), link_of(daemon, "corp")
     refuse(daemon, link.group)
     daemon.remove(link.key)
-    daemon.turn(INTERVAL_S + 1)  # a look at everything finds what cannot be repaired
+    daemon.turn(INTERVAL_S + 1)  # a full observation finds what cannot be repaired
     in_sync = {item.name: item.in_sync for item in daemon.mailbox.stats.networks}
     assert in_sync == {"corp": True, "web": False}
     daemon.remove(other.key)
@@ -272,7 +272,7 @@ def test_with_a_full_disk_revocations_are_done_and_additions_wait(daemon: Simula
     assert in_sync(daemon)["web"], "of web nothing waits"
     daemon.write(web=world.network(3))
     daemon.turn(1)
-    assert not in_sync(daemon)["web"], "at once, not at the next look at everything"
+    assert not in_sync(daemon)["web"], "at once, not at the next full observation"
     rows = {row["name"]: row["in_sync"] for row in daemon.ask("status")["networks"]}
     assert rows == {"web": False}, "status says the same"
     daemon.write(web=world.network(1), more=world.network(3))
@@ -467,7 +467,7 @@ def test_a_foreign_object_in_the_way_is_named(daemon: Simulation) -> None:
 
 
 def test_a_key_file_that_is_written_later_is_found(daemon: Simulation, tmp_path: Path) -> None:
-    """It may stand in any folder, and no change of the YAML follows: a look at everything finds it.
+    """It may stand in any folder, and no change of the YAML follows: a full observation finds it.
     The fault is told once.
     """
     file = tmp_path / "elsewhere" / "psk"

@@ -155,7 +155,7 @@ def test_a_pass_that_failed_as_a_whole_is_tried_again() -> None:
 
 
 def test_pauses_grow_when_whole_passes_fail() -> None:
-    """The periodic look and events do not shorten the pause; after a good pass the pauses begin
+    """The periodic resync and events do not shorten the pause; after a good pass the pauses begin
     anew.
     """
     scheduler, now, pauses = quiet(), 30.0, []

@@ -92,7 +92,7 @@ def test_its_time_ends_it_at_that_moment(daemon: Simulation) -> None:
     daemon.ask("suspend", endpoint="web/e1", for_s=7)
     daemon.turn(6)
     assert peers(daemon) == ALL - {"web/e1"}
-    daemon.turn(1.1)  # between two periodic looks
+    daemon.turn(1.1)  # between two periodic resyncs
     assert peers(daemon) == ALL
     (event,) = daemon.told("resumed")
     assert event["endpoint"] == "e1" and "anna (web)" in event["by"]
