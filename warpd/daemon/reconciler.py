@@ -219,6 +219,7 @@ class Reconciler:
         self.mailbox.stats = with_apply(self.mailbox.stats, outcome, not is_new, is_everything)
         return PassResult(
             failed=self._failed,
+            disturbed=self._failed - refused_groups(found, outcome),
             unwritten=self.desired.unwritten is not None,
             reverted=reverted,
             changed=len(outcome.done),
@@ -301,6 +302,15 @@ def faults_by_group(found: PlannedRun, outcome: ApplyResult) -> dict[str, str]:
     for step, fault in outcome.failed:
         faults[step.group] = str(fault)
     return faults
+
+
+def refused_groups(found: PlannedRun, outcome: ApplyResult) -> set[str]:
+    """Groups that fail the same way again whatever other programs do: the kernel refused a step, or
+    something is in the way.
+    """
+    return {conflict.group for conflict in found.plan.blocked} | {
+        step.group for step, fault in outcome.failed if not fault.is_transient
+    }
 
 
 def reverted_by_others(outcome: ApplyResult, before: State, now: State) -> dict[str, str]:

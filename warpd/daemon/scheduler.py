@@ -34,10 +34,11 @@ PAUSE_MAX_S: Final = 300.0
 BUSY_PAUSE_S: Final = 0.3
 CONTESTED_COUNT: Final = 5
 CONTESTED_WITHIN_S: Final = 60.0
-# A contested network does not work during its pause, so the pause is short. COOLDOWN_RATIO limits
-# what its passes cost.
+# A network that another program disturbs carries no traffic during its pause, so the pause is
+# short. COOLDOWN_RATIO limits what its passes cost.
 CONTESTED_PAUSE_MAX_S: Final = 8.0
-# The root holds every network's guard.
+# For the gateway's own group: without its table no network has egress, and none in a VRF forwards.
+# What networks have in that table is theirs, and waits for CONTESTED_PAUSE_MAX_S.
 GUARD_PAUSE_MAX_S: Final = 2.0
 FORGOTTEN_S: Final = 300.0  # after which an object that nobody changes is no longer contested
 
@@ -75,6 +76,7 @@ class PassResult:
         busy: another command held the lock of the state folder.
         writing: a file was being written.
         failed: groups that are not as they should be.
+        disturbed: those of them that failed only by what another program may have done meanwhile.
         all_failed: the kernel could not be read, or the whole pass failed.
         unwritten: the state folder does not take what the files ask for; what gives access waits.
         reverted: object -> group, of what another program had changed and this pass has repaired.
@@ -85,6 +87,7 @@ class PassResult:
     busy: bool = False
     writing: bool = False
     failed: frozenset[str] = frozenset()
+    disturbed: frozenset[str] = frozenset()
     all_failed: bool = False
     unwritten: bool = False
     reverted: Mapping[str, str] = field(default_factory=dict)
@@ -263,7 +266,8 @@ class Scheduler:
         for group in set(looked_at) - result.failed:
             self._failing.pop(group, None)
         for group in result.failed:
-            self._failing[group] = self._longer(self._failing.get(group), PAUSE_MAX_S, now)
+            max_s = _contested_pause_max_s(group) if group in result.disturbed else PAUSE_MAX_S
+            self._failing[group] = self._longer(self._failing.get(group), max_s, now)
         self._watch_contested(result.reverted, now)
 
     def _pause_writes(self, request: PassRequest, result: PassResult, now: float) -> None:
@@ -311,9 +315,8 @@ class Scheduler:
                 self._contested[item] = group
         slowed = {self._contested[item] for item in reverted if item in self._contested}
         for group in slowed:
-            max_s = GUARD_PAUSE_MAX_S if group == ROOT else CONTESTED_PAUSE_MAX_S
             self._contested_backoff[group] = self._longer(
-                self._contested_backoff.get(group), max_s, now
+                self._contested_backoff.get(group), _contested_pause_max_s(group), now
             )
         self._forget_quiet(now)
 
@@ -349,3 +352,8 @@ class Scheduler:
 
     def next_resync_s(self, now: float) -> float:
         return max(0.0, self._next_resync - now)
+
+
+def _contested_pause_max_s(group: str) -> float:
+    """The longest pause of a group that another program disturbs."""
+    return GUARD_PAUSE_MAX_S if group == ROOT else CONTESTED_PAUSE_MAX_S

@@ -16,7 +16,7 @@ from tests import world
 from tests.unit.daemon.simulation import INTERVAL_S, Simulation, two_networks
 from warpd.daemon.metric import Counted
 from warpd.daemon.metrics import metrics_text
-from warpd.daemon.scheduler import CONTESTED_COUNT, PAUSE_MAX_S
+from warpd.daemon.scheduler import CONTESTED_COUNT, GUARD_PAUSE_MAX_S, PAUSE_MAX_S
 from warpd.kernel.api import Event, FailureKind, OperationError
 from warpd.kernel.kinds.link import LinkUp
 from warpd.kernel.kinds.nft_table import NftTable
@@ -172,6 +172,28 @@ def test_another_network_is_repaired_at_once_meanwhile(daemon: Simulation) -> No
     daemon.remove(other.key)
     daemon.turn(0.1)
     assert daemon.has(other.key)
+
+
+def test_a_flush_that_is_quicker_than_each_pass_keeps_the_guard_away_for_seconds_only(
+    daemon: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transact = daemon.kernel.transact
+
+    def transact_and_lose(netns: str, changes: Sequence[Change]) -> OperationError | None:
+        fault = transact(netns, changes)
+        if daemon.has(ROOT_TABLE):
+            daemon.remove(ROOT_TABLE)
+        return fault
+
+    monkeypatch.setattr(daemon.kernel, "transact", transact_and_lose)
+    daemon.remove(ROOT_TABLE)
+    daemon.turn(2 * INTERVAL_S)
+    gateway = next(row for row in daemon.shown["failing"] if not row["network"])
+    assert gateway["times"] > CONTESTED_COUNT
+    assert gateway["next_try_s"] <= 1.25 * GUARD_PAUSE_MAX_S
+    monkeypatch.undo()
+    daemon.turn(1.25 * GUARD_PAUSE_MAX_S)
+    assert daemon.has(ROOT_TABLE) and not daemon.shown["failing"]
 
 
 # -- a network that fails

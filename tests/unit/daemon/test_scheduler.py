@@ -138,6 +138,23 @@ def test_pauses_after_failures_double_up_to_a_limit_and_others_go_on() -> None:
     ] == pytest.approx(PAUSE_MAX_S)
 
 
+@pytest.mark.parametrize(
+    ("group", "max_s"), [("", GUARD_PAUSE_MAX_S), ("warp-1", CONTESTED_PAUSE_MAX_S)]
+)
+def test_what_another_program_undoes_in_the_same_pass_is_tried_again_within_seconds(
+    group: str, max_s: float
+) -> None:
+    scheduler, now, pauses = quiet(math.inf), 1.0, []
+    request, failed = PassRequest(groups=frozenset({group})), frozenset({group})
+    for _ in range(12):
+        scheduler.on_result(request, PassResult(failed=failed, disturbed=failed), now)
+        pauses.append(scheduler.failing(now)[group][1])
+        now += pauses[-1]
+    assert pauses[0] == pytest.approx(FIRST_PAUSE_S) and max(pauses) == pytest.approx(max_s)
+    scheduler.on_result(request, PassResult(failed=failed), now)
+    assert scheduler.failing(now)[group][1] == pytest.approx(PAUSE_MAX_S), "refused"
+
+
 def test_success_ends_the_pauses() -> None:
     scheduler = quiet()
     scheduler.on_result(
