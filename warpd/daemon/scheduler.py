@@ -188,18 +188,16 @@ class Scheduler:
         return PassRequest(True, None, asked)
 
     def _take_groups(self, now: float) -> frozenset[str] | None:
-        """Groups to look at now, those whose pause is over among them; None: everything."""
-        due = frozenset[str]()
-        if now >= self._may_work():
-            if self._everything:
-                self._groups, self._everything = set(), False
-                return None
-            due = frozenset(
-                group for group in self._groups | self._later if not self._is_paused(group, now)
-            )
-            self._later = (self._later | self._groups) - due
-            self._groups = set()
-        return due | self._retried(now)
+        """Groups to look at now, failing ones whose pause is over among them; None: everything."""
+        if now < self._may_work():
+            return frozenset()
+        if self._everything:
+            self._groups, self._everything = set(), False
+            return None
+        due = frozenset(group for group in self._waiting() if not self._is_paused(group, now))
+        self._later = (self._later | self._groups) - due
+        self._groups = set()
+        return due
 
     def _left_for_later(self, groups: frozenset[str], now: float) -> frozenset[str]:
         """Return the paused groups, whose drift in the root is left. Contested ones are queued for
@@ -218,11 +216,9 @@ class Scheduler:
         ready = max(self._batch_until, self._idle_until)
         return ready if self._pass_backoff is None else max(ready, self._pass_backoff.until)
 
-    def _retried(self, now: float) -> frozenset[str]:
-        """Groups whose pause is over."""
-        if self._pass_backoff is not None:
-            return frozenset()  # the next look is a full observation
-        return frozenset(group for group, pause in self._failing.items() if pause.until <= now)
+    def _waiting(self) -> set[str]:
+        """Groups to look at as soon as they may be: of which something was heard, or that fail."""
+        return self._groups | self._later | self._failing.keys()
 
     def wait_s(self, now: float) -> float:
         """Seconds until there can be something to do without a new trigger."""
@@ -236,11 +232,9 @@ class Scheduler:
             yield self._files_due[0]
         if self._unwritten is not None:
             yield self._unwritten.until
-        if self._pass_backoff is None:
-            yield from (pause.until for pause in self._failing.values())
         if self._everything:
             yield self._may_work()
-        for group in self._groups | self._later:
+        for group in self._waiting():
             yield max(self._may_work(), self._pause_end(group))
 
     # -- results

@@ -11,6 +11,7 @@ from warpd.daemon.scheduler import (
     BUSY_PAUSE_S,
     CONTESTED_COUNT,
     CONTESTED_PAUSE_MAX_S,
+    COOLDOWN_RATIO,
     FIRST_PAUSE_S,
     FORGOTTEN_S,
     GATHER_S,
@@ -311,6 +312,28 @@ def test_a_group_that_is_slowed_and_fails_waits_for_the_later_of_both() -> None:
     assert scheduler.due(now + wait_s / 2) is None
     assert scheduler.wait_s(now + wait_s / 2) == pytest.approx(wait_s / 2)
     assert scheduler.due(now + wait_s + 0.1) == request
+
+
+def test_a_failing_group_is_not_tried_again_before_its_contested_pause_is_over() -> None:
+    scheduler = quiet(math.inf)
+    now, _ = contest(scheduler, "warp-1", 1.0, CONTESTED_COUNT + 4)
+    request = PassRequest(groups=frozenset({"warp-1"}))
+    scheduler.on_result(request, PassResult(failed=frozenset({"warp-1"})), now)
+    assert scheduler.failing(now)["warp-1"][1] == pytest.approx(FIRST_PAUSE_S)
+    assert scheduler.due(now + FIRST_PAUSE_S + 0.1) is None
+    assert scheduler.wait_s(now) == pytest.approx(CONTESTED_PAUSE_MAX_S)
+    assert scheduler.due(now + CONTESTED_PAUSE_MAX_S) == request
+
+
+def test_a_failing_group_is_not_tried_again_before_the_cool_down_is_over() -> None:
+    scheduler = quiet(math.inf)
+    request = PassRequest(groups=frozenset({"warp-1"}))
+    look_s = 4 * FIRST_PAUSE_S
+    scheduler.on_result(request, PassResult(failed=frozenset({"warp-1"}), seconds=look_s), now=1.0)
+    ready = 1.0 + COOLDOWN_RATIO * look_s
+    assert scheduler.due(1.0 + look_s) is None
+    assert scheduler.wait_s(1.0) == pytest.approx(ready - 1.0)
+    assert scheduler.due(ready) == request
 
 
 def test_the_guard_is_never_left_open_for_long() -> None:
