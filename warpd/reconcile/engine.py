@@ -32,9 +32,9 @@ from warpd.reconcile.diff import Conflict, Differences, diff
 from warpd.reconcile.observe import EVERYTHING, Scope, observe
 from warpd.reconcile.plan import Plan, Step, plan, runs
 
-ROUNDS = (
-    3  # an answer that was lost, or an object that came in between, is looked at again this often
-)
+# A pass applies at most this many plans, the first one included: after a lost answer, or a change
+# by another program, the verifying look leads to another one.
+ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +234,8 @@ def converge(
     progress: Progress = lambda _step: None,
     stop: Stop = lambda: False,
 ) -> ApplyResult:
-    """Apply a plan, look again, and repair what a lost answer or a race left open; at most ROUNDS
-    times.
+    """Apply a plan, look again, and apply what a lost answer or a race left open; at most ROUNDS
+    plans in all.
 
     Raises:
         DumpError: the kernel could not be read afterwards.
@@ -245,7 +245,9 @@ def converge(
     now = first
     kernel.prepare([step.change for step in first.plan.steps])
     for number in range(ROUNDS):
+        untried = _not_in(now.plan, outcome.failed)
         outcome = apply(kernel, now.plan.steps, progress, stop)
+        outcome = dataclasses.replace(outcome, failed=(*untried, *outcome.failed))
         done += outcome.done
         if outcome.remaining or not now.plan.steps:
             return _with(outcome, done, ())
@@ -257,14 +259,22 @@ def converge(
     return _with(outcome, done, (*_open(now.plan, outcome), *_unseen(now, done)))
 
 
+def _not_in(
+    todo: Plan, failed: Iterable[tuple[Step, OperationError]]
+) -> tuple[tuple[Step, OperationError], ...]:
+    """Faults of an earlier round whose steps this plan does not try again."""
+    tried = {step.key for step in todo.steps}
+    return tuple((step, fault) for step, fault in failed if step.key not in tried)
+
+
 def _worth_another(failed: Iterable[tuple[Step, OperationError]], left: Plan) -> bool:
-    """Another round helps when something is left and no fault says that it would fail the same
-    way.
+    """Another round helps when a step is left that would not be lost again with one that the kernel
+    refuses, or that has something in its way.
     """
     blocked = {item.key for item in left.blocked}
-    return bool(left.steps) and all(
-        fault.is_transient and step.key not in blocked for step, fault in failed
-    )
+    refused = (step for step, fault in failed if step.key in blocked or not fault.is_transient)
+    lost = {step.group for step in refused}
+    return any(not _is_lost(step, lost) for step in left.steps)
 
 
 def _without_settled(outcome: ApplyResult, left: Plan) -> ApplyResult:

@@ -5,6 +5,7 @@ there is overlooked.
 from __future__ import annotations
 
 import dataclasses
+import errno
 from collections.abc import Sequence
 from typing import Any
 
@@ -176,6 +177,36 @@ def test_what_is_taken_away_while_we_build_on_it_is_built_again_at_once(
     assert outcome.complete is complete
     assert planned_run(kernel, BEFORE).plan.empty is complete
     assert kernel.times == max(0, times - 3)
+
+
+class Refusing(Watched):
+    """Refuses every peer of network a."""
+
+    def _one(self, change: Change) -> OperationError | None:
+        subject = change.subject
+        if not isinstance(subject, WireguardPeer) or subject.group != A:
+            return super()._one(change)
+        verb, code = change.action.value, errno.EADDRINUSE
+        return OperationError(FailureKind.REFUSED, verb, subject.key, code, "in use")
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_network_that_is_refused_keeps_no_other_from_another_round(readable: bool) -> None:
+    """It is told as refused, also if no later look can read it."""
+    kernel, losses = Refusing(), [B]
+    found = planned_run(kernel, BEFORE)
+
+    def look_again() -> PlannedRun:
+        while losses:
+            lose_a_peer(kernel, losses.pop())
+        kernel.unreadable = {} if readable else {A: "no answer"}
+        return planned_run(kernel, BEFORE)
+
+    outcome = converge(kernel, look_again, found)
+    assert {step.group for step, _fault in outcome.failed} == {A}
+    assert {step.group for step in outcome.unverified} <= {A}
+    kernel.unreadable = {}
+    assert {step.group for step in planned_run(kernel, BEFORE).plan.steps} == {A}
 
 
 def test_what_goes_with_the_root_table_is_made_again_too() -> None:
