@@ -243,8 +243,10 @@ def converge(
     done: tuple[Step, ...] = ()
     outcome = ApplyResult(())
     now = first
-    kernel.prepare([step.change for step in first.plan.steps])
+    prepared: set[Key] = set()
     for number in range(ROUNDS):
+        kernel.prepare([step.change for step in now.plan.steps if step.key not in prepared])
+        prepared |= {step.key for step in now.plan.steps}
         untried = _not_in(now.plan, outcome.failed)
         outcome = apply(kernel, now.plan.steps, progress, stop)
         outcome = dataclasses.replace(outcome, failed=(*untried, *outcome.failed))

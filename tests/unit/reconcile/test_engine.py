@@ -19,7 +19,7 @@ from warpd.kernel.kinds.nft_table import STRANGE, NftSet, NftTable, table_key
 from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.kinds.wireguard import WireguardPeer
-from warpd.kernel.state import ROOT, Action, Change, KernelObject
+from warpd.kernel.state import ROOT, Action, Change, KernelObject, Key
 from warpd.reconcile import incremental
 from warpd.reconcile.engine import ApplyResult, PlannedRun, Target, converge
 from warpd.reconcile.incremental import IncrementalPlanner, planned_run, replan
@@ -207,6 +207,41 @@ def test_a_network_that_is_refused_keeps_no_other_from_another_round(readable: b
     assert {step.group for step in outcome.unverified} <= {A}
     kernel.unreadable = {}
     assert {step.group for step in planned_run(kernel, BEFORE).plan.steps} == {A}
+
+
+class Prepared(Watched):
+    """Remembers what was prepared, in order, and what was sent without that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prepared: list[Key] = []
+        self.unprepared: list[Key] = []
+
+    def prepare(self, changes: Sequence[Change]) -> None:
+        self.prepared += [change.subject.key for change in changes]
+
+    def _one(self, change: Change) -> OperationError | None:
+        if change.subject.key not in self.prepared:
+            self.unprepared.append(change.subject.key)
+        return super()._one(change)
+
+
+def test_what_only_a_later_round_makes_is_prepared_too() -> None:
+    """So a peer with a host name has its address; what was prepared is not asked for again."""
+    kernel = Prepared()
+    before = planned_run(kernel, BEFORE)
+    assert converge(kernel, lambda: replan(kernel, BEFORE, before), before).complete
+    kernel.prepared.clear()
+    found, losses = planned_run(kernel, AFTER), [A]
+
+    def look_again() -> PlannedRun:
+        while losses:
+            lose_a_peer(kernel, losses.pop())
+        return replan(kernel, AFTER, found)
+
+    assert converge(kernel, look_again, found).complete
+    assert not kernel.unprepared
+    assert len(kernel.prepared) == len(set(kernel.prepared)) > len(found.plan.steps)
 
 
 def test_what_goes_with_the_root_table_is_made_again_too() -> None:
