@@ -16,6 +16,7 @@ import structlog
 
 from warpd.daemon.event_buffer import LineRate
 from warpd.daemon.log_stream import LogStream
+from warpd.service.views.words import owner_text
 
 
 class LogFormat(enum.StrEnum):
@@ -103,6 +104,9 @@ def _descriptor(stream: TextIO) -> int:
 class FairLines:
     """A processor of structlog that leaves out lines of a network that has too many; `left_out` of
     its next line says how many.
+
+    The gateway's own lines have the network "", which is printed as people read it; a network may
+    have that name too, and is counted apart.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -112,11 +116,13 @@ class FairLines:
         self, _logger: Any, _method: str, line: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
         """Raises: structlog.DropEvent for a line that is left out."""
-        if not line.get("network"):
+        if "network" not in line:
             return line
-        left_out = self._rate.admit(str(line["network"]), self._clock())
+        network = str(line["network"])
+        left_out = self._rate.admit(network, self._clock())
         if left_out is None:
             raise structlog.DropEvent
+        line["network"] = owner_text(network)
         if left_out:
             line["left_out"] = left_out
         return line

@@ -22,7 +22,6 @@ from warpd.reconcile.diff import Conflict
 from warpd.reconcile.engine import ApplyResult
 from warpd.reconcile.plan import Step
 from warpd.service.exports import ExportRequest
-from warpd.service.views.words import owner_text
 
 STEPS_MAX: Final = 200  # changes of one pass that become an event each
 FINDINGS_MAX: Final = 20  # findings that one event lists
@@ -145,7 +144,7 @@ class Reporter:
 
     def object_contested(self, item: str, network: str) -> None:
         text = "another program keeps changing or deleting this object; repairs are delayed"
-        self.log.error(text, object=item, network=owner_text(network))
+        self.log.error(text, object=item, network=network)
         self.event("object_contested", object=item, network=network)
 
     def peer_address_set(self, about: Mapping[str, Any], error: str) -> None:
@@ -190,29 +189,23 @@ class Reporter:
         why = {"unread": conflict.unread} if conflict.unread else {"foreign": conflict.foreign}
         about = {"object": str(conflict.key), **why}
         vcid = naming.vcid_of_namespace(conflict.group)
-        self.log.error("conflict", vcid=vcid, network=owner_text(network), **about)
+        self.log.error("conflict", vcid=vcid, network=network, **about)
         self.event("conflict", network=network, **about)
 
 
 def _log_fields(step: Step) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "network": owner_text(step.network),
-        "vcid": naming.vcid_of_namespace(step.group),
-        **_endpoint_of(step),
-    }
-    return {**fields, "step": str(step.key)}
+    return {**_about(step), "step": str(step.key)}
 
 
 def _event_fields(step: Step) -> dict[str, Any]:
-    fields: dict[str, Any] = {
+    action = step.change.action.value
+    return {**_about(step), "action": action, "object": str(step.key), "why": step.reason}
+
+
+def _about(step: Step) -> dict[str, Any]:
+    endpoint = getattr(step.change.subject, "label", "")
+    about: dict[str, Any] = {
         "network": step.network,
         "vcid": naming.vcid_of_namespace(step.group),
-        **_endpoint_of(step),
     }
-    action = step.change.action.value
-    return {**fields, "action": action, "object": str(step.key), "why": step.reason}
-
-
-def _endpoint_of(step: Step) -> dict[str, str]:
-    endpoint = getattr(step.change.subject, "label", "")
-    return {"endpoint": endpoint} if endpoint else {}
+    return {**about, "endpoint": endpoint} if endpoint else about
