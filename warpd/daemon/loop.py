@@ -212,10 +212,9 @@ class Loop:
         """Decide what comes next, and tell of objects that are contested from now on."""
         before = self._scheduler.contested
         self._scheduler.on_result(request, result, time.monotonic())
-        for item, group in self._scheduler.contested.items():
-            if item not in before:
-                network = self._reconciler.network_name(group)
-                self._reconciler.report.object_contested(item, network)
+        name, now = self._reconciler.network_name, self._scheduler.contested
+        new = {item: name(group) for item, group in now.items() if item not in before}
+        self._reconciler.report.objects_contested(new)
 
     def _say_ready(self) -> None:
         headline = self._publisher.headline()

@@ -24,6 +24,7 @@ from warpd.reconcile.plan import Step
 from warpd.service.exports import ExportRequest
 
 STEPS_MAX: Final = 200  # changes of one pass that become an event each
+CONTESTED_MAX: Final = 200  # objects contested since one pass that are told of one by one
 FINDINGS_MAX: Final = 20  # findings that one event lists
 
 
@@ -142,10 +143,15 @@ class Reporter:
         self.log.info("problem over", **about)
         self.event("problem_over", **about)
 
-    def object_contested(self, item: str, network: str) -> None:
+    def objects_contested(self, found: Mapping[str, str]) -> None:
+        """Objects that are contested since the last pass: object -> network."""
         text = "another program keeps changing or deleting this object; repairs are delayed"
-        self.log.error(text, object=item, network=network)
-        self.event("object_contested", object=item, network=network)
+        for item, network in list(found.items())[:CONTESTED_MAX]:
+            self.log.error(text, object=item, network=network)
+            self.event("object_contested", object=item, network=network)
+        more = len(found) - CONTESTED_MAX
+        if more > 0:
+            self.log.error("another program keeps changing or deleting more objects", more=more)
 
     def peer_address_set(self, about: Mapping[str, Any], error: str) -> None:
         """`about` has network, endpoint, name and address; `error` is "" where it succeeded."""
