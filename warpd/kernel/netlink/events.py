@@ -15,7 +15,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from warpd import naming
 from warpd.kernel.api import Event
@@ -53,17 +53,23 @@ RT_TABLE_COMPAT = 252  # stands for a table above 255: a VRF's may be meant
 ROUTE_GROUPS = (1, 4, 5, 7, 8, 9, 11, 19, 24, 25, 33)
 NFNLGRP_NFTABLES = 7
 RECEIVE_BYTES = 8 * 1024 * 1024
+READ_MAX_S = 1.0  # for one socket at a time
 
 
 class Listener:
     """Hears what happens. Not for use by two threads."""
 
-    def __init__(self, receive_bytes: int = RECEIVE_BYTES) -> None:
+    def __init__(
+        self,
+        receive_bytes: int = RECEIVE_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._sockets = (
             _subscribed(socket.NETLINK_ROUTE, ROUTE_GROUPS, receive_bytes),
             _subscribed(NETLINK_NETFILTER, (NFNLGRP_NFTABLES,), receive_bytes),
         )
         self._names: dict[int, str] = {}
+        self._clock = clock
 
     def close(self) -> None:
         for each in self._sockets:
@@ -96,11 +102,12 @@ class Listener:
     def _received(self, sock: socket.socket) -> Iterator[tuple[bytes | None, str]]:
         """Datagrams with the namespace they come from; None for those that were lost.
 
-        It ends after a second even while more comes in, so that a storm of events does not stop the
-        daemon's other work.
+        It ends after READ_MAX_S even while more comes in, so that a storm of events does not stop
+        the daemon's other work. What is left stays in the socket for the next call: where that is
+        too much, the kernel says that it lost some.
         """
-        deadline = time.monotonic() + 1.0
-        while time.monotonic() < deadline:
+        deadline = self._clock() + READ_MAX_S
+        while self._clock() < deadline:
             try:
                 data, ancillary, flags, _address = sock.recvmsg(1 << 16, 64)
             except BlockingIOError:
@@ -113,7 +120,6 @@ class Listener:
             netns = self._where(ancillary)
             if netns is not None:
                 yield (None if flags & socket.MSG_TRUNC else data), netns
-        yield None, ROOT
 
     def _where(self, ancillary: list[tuple[int, int, bytes]]) -> str | None:
         """The namespace's name, "" for the root; None for one that is not ours."""
