@@ -21,11 +21,7 @@ OVERRUN_SHOWN_S: Final = 3600.0  # how long a loss of events counts as recent
 
 
 class KernelEvents:
-    """Takes in events between two looks. For the loop's thread.
-
-    Attributes:
-        descriptors: what becomes readable when there are events; none while nobody can listen.
-    """
+    """Takes in events between two looks. For the loop's thread."""
 
     def __init__(
         self,
@@ -38,19 +34,22 @@ class KernelEvents:
         self._kernel, self._scheduler, self._mailbox = kernel, scheduler, mailbox
         self._log, self._clock = log, clock
         self._overrun_s = float("-inf")  # when events were lost last
-        self.descriptors: tuple[int, ...] = ()
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What becomes readable when there are events; none while nobody can listen."""
+        return self._kernel.event_descriptors
 
     def listen(self) -> None:
         """Hear what happens in every namespace that was looked at; called again after each look.
 
-        Where the kernel allows no subscription, the periodic resync remains.
+        A namespace to which the kernel allows no subscription is left to the periodic resync.
         """
         try:
-            self.descriptors = self._kernel.listen()
+            self._kernel.listen()
         except OSError as failure:
             text = "kernel event subscription failed; falling back to periodic resync"
             self._log.error(text, error=str(failure))
-            self.descriptors = ()
 
     def take_in(self, covered: Collection[str] | None) -> None:
         """Tell the scheduler of the events so far.

@@ -4,9 +4,9 @@ Eleven methods. `dump` looks; within `keeping_counters` it may show earlier coun
 finds out what changes need from outside, `send` changes links, addresses, routes, settings and
 WireGuard, `transact` changes one namespace's nftables table in one transaction, `dial` moves a
 silent peer to a new address. `listen`, `events`, `stop_listening` and `stale_namespaces` say when
-to look again. `close` gives all descriptors back. Two kernels fulfil it: the live one
-(`kernel/linux/live_kernel.py`) and one in memory (`testing/fake_kernel.py`); `tests/conformance`
-holds both to the same facts.
+to look again; `event_descriptors` are what to wait on. `close` gives all descriptors back. Two
+kernels fulfil it: the live one (`kernel/linux/live_kernel.py`) and one in memory
+(`testing/fake_kernel.py`); `tests/conformance` holds both to the same facts.
 """
 
 from __future__ import annotations
@@ -135,15 +135,20 @@ class Kernel(Protocol):
         """
         ...
 
-    def listen(self) -> tuple[int, ...]:
+    def listen(self) -> None:
         """Hear from now on what happens in the root and in every namespace that was dumped.
 
-        Called again after dumps, it adds namespaces that are new. Returns the descriptors that
-        become readable when there are events.
+        Called again after dumps, it adds namespaces that are new.
 
         Raises:
-            OSError: the kernel allows no subscription, or gave a namespace no id.
+            OSError: the kernel allows no subscription, or gave a namespace no id. All others are
+                heard.
         """
+        ...
+
+    @property
+    def event_descriptors(self) -> tuple[int, ...]:
+        """What becomes readable when there are events; none where nobody listens."""
         ...
 
     def stop_listening(self) -> None:

@@ -173,9 +173,12 @@ class FakeKernel:
 
     # -- events
 
-    def listen(self) -> tuple[int, ...]:
+    def listen(self) -> None:
         if self._events is None:
             self._events = []
+
+    @property
+    def event_descriptors(self) -> tuple[int, ...]:
         return ()  # no descriptor: `events` answers at once
 
     def stop_listening(self) -> None:

@@ -599,20 +599,22 @@ class LiveKernel:
 
     # -- events
 
-    def listen(self) -> tuple[int, ...]:
+    def listen(self) -> None:
         """Subscribe to the events of the root and of all observed namespaces.
 
-        Return the descriptors to wait on.
-
         Raises:
-            OSError: the kernel refused the subscription, or gave a namespace no id.
+            OSError: the kernel refused the subscription, or gave a namespace no id. All others are
+                heard.
         """
         if self._events is None:
             self._events = Listener(self._event_bytes)
         self._close_stale()
         opened = {netns: handles.fd for netns, handles in self._handles.items() if netns != ROOT}
         self._events.subscribe(self._handles_of(ROOT).route, opened)
-        return self._events.filenos()
+
+    @property
+    def event_descriptors(self) -> tuple[int, ...]:
+        return () if self._events is None else self._events.filenos()
 
     def stale_namespaces(self) -> set[str]:
         """Return observed namespaces whose name was removed or now belongs to another namespace."""

@@ -82,9 +82,18 @@ class Listener:
         """Hear these namespaces as well: name -> descriptor. Those that are gone are forgotten.
 
         Raises:
-            OSError: a namespace got no id, so that its events would be lost.
+            OSError: a namespace got no id, so that its events are lost; the others are heard.
         """
-        self._names = {_nsid(route, fd): name for name, fd in namespaces.items()}
+        self._names = {}
+        faults: list[str] = []
+        for name, fd in namespaces.items():
+            try:
+                self._names[_nsid(route, fd)] = name
+            except OSError as failure:
+                faults.append(f"{name}: {failure.strerror}")
+        if faults:
+            more = f", and {len(faults) - 1} more" if faults[1:] else ""
+            raise OSError(errno.ENONET, faults[0] + more)
 
     def wait(self, timeout_s: float) -> Iterator[Event]:
         """Events since the last call, waiting at most `timeout_s` for the first one."""

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import socket
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import pytest
 
 from warpd.kernel.api import Event
 from warpd.kernel.kinds.nft_table import TABLE
 from warpd.kernel.netlink import events
-from warpd.kernel.netlink.events import NETLINK_NETFILTER, NFTA_TABLE, READ_MAX_S, Listener
-from warpd.kernel.netlink.socket import ATTRIBUTE, HEADER
+from warpd.kernel.netlink.events import (
+    NETLINK_LISTEN_ALL_NSID,
+    NETLINK_NETFILTER,
+    NETNSA_NSID,
+    NFTA_TABLE,
+    READ_MAX_S,
+    Listener,
+)
+from warpd.kernel.netlink.socket import (
+    ATTRIBUTE,
+    HEADER,
+    SOL_NETLINK,
+    NetlinkSocket,
+    Refusal,
+)
 from warpd.kernel.state import ROOT
 
 NEW_TABLE = 10 << 8  # NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWTABLE
@@ -48,3 +64,29 @@ def test_what_takes_long_to_read_is_read_on_later_and_is_not_lost(nft_end: socke
     heard = [list(listener.wait(0.0)) for _ in range(6)]
     assert 0 < len(heard[0]) < 6
     assert list(itertools.chain(*heard)) == [Event(ROOT)] * 6
+
+
+class Ids:
+    """The kernel's answers about ids: a namespace's is its descriptor, and one has none."""
+
+    def __init__(self, without: int) -> None:
+        self.without = without
+
+    def ask(self, _kind: int, body: bytes) -> bytes | Refusal:
+        (fd,) = struct.unpack_from("=I", body, 4 + ATTRIBUTE.size)
+        if fd == self.without:
+            return Refusal(errno.ENOSPC, "no id left")
+        return bytes(4) + ATTRIBUTE.pack(8, NETNSA_NSID) + struct.pack("=i", fd)
+
+    def request(self, messages: Sequence[tuple[int, int, bytes]]) -> list[Refusal | None]:
+        return [Refusal(errno.ENOSPC, "no id left")] * len(messages)
+
+
+@pytest.mark.usefixtures("nft_end")
+def test_a_namespace_without_an_id_is_named_and_the_others_are_heard() -> None:
+    listener = Listener()
+    route = cast("NetlinkSocket", Ids(without=11))
+    with pytest.raises(OSError, match="warp-1: "):
+        listener.subscribe(route, {"warp-1": 11, "warp-2": 12})
+    came_from = [(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, struct.pack("=i", 12))]
+    assert listener._where(came_from) == "warp-2"
