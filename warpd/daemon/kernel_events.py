@@ -92,8 +92,6 @@ class KernelEvents:
 
     @property
     def recent_overruns(self) -> int:
-        """How many times events were lost, or not read in time, since the start; 0 when the last
-        time is long ago.
-        """
+        """How many times events were lost since the start; 0 when the last loss is long ago."""
         is_recent = self._clock.monotonic() - self._overrun_s < OVERRUN_SHOWN_S
         return self._mailbox.stats.overruns if is_recent else 0

@@ -360,7 +360,7 @@ FAMILIES: Final = (
     Family(
         "warpd_event_overruns_total",
         "counter",
-        "Times that kernel events were lost, or could not be read within a second.",
+        "Times that kernel events were lost.",
         _one(lambda stats: stats.overruns),
     ),
     Family(

@@ -140,8 +140,7 @@ class Stats:
             epoch; 0: none yet.
         intent_valid: whether the YAML as it is now is in force.
         source: how it stands with the source of the YAML.
-        overruns: how many times events were lost, or could not be read in time, so that everything
-            was observed.
+        overruns: how many times events were lost, so that everything was observed.
         networks: as the last full observation found them.
         drops: reason -> packets, by the gateway's own rules.
         problems: network and code, of what this machine lacks.

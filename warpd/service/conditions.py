@@ -110,7 +110,7 @@ class Facts:
     - `failing`: network -> its retries; "" stands for what belongs to no network.
     - `problems`: network -> what this machine lacks for it.
     - `contested`: object that another program keeps changing or deleting -> its network.
-    - `event_overruns`: how often events of the kernel were lost, or could not be read in time.
+    - `event_overruns`: how often events of the kernel were lost.
     - `events_unwritten`: why the latest events of warpd are not on the disk.
     - `last_good`: whether a valid intent was applied before.
     - `source_error`: why the last pull of the YAML failed.
