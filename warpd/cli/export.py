@@ -4,6 +4,7 @@ what changed between versions.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fnmatch
 import io
@@ -13,7 +14,7 @@ import pwd
 import sys
 import syslog
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,10 +32,12 @@ from warpd.kernel.api import DumpError, Kernel
 from warpd.kernel.state import ROOT, Host
 from warpd.networks.resolved import permitted_on
 from warpd.reconcile.engine import Target
+from warpd.service.candidates import consent_needed
 from warpd.service.commitment import refuse_lost_state
 from warpd.service.exports import ExportedConfig, ExportRequest, export, refuse
 from warpd.service.queries import known_endpoint, split_name
 from warpd.service.views.render import VERSION
+from warpd.service.views.report import with_rollback
 from warpd.service.views.words import plural
 from warpd.service.workspace import LoadedIntent, Workspace, live_kernel
 from warpd.store.private_file import write_private
@@ -256,7 +259,7 @@ def _files(
     """Yield relative path and text of each file; each config is recorded as exported."""
     host = _host(workspace, read)
     with workspace.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
-        target = workspace.commit(read)
+        target = _commit(workspace, requests)
         for request in requests:
             text = _export(workspace, target, host, request).text
             where = f"{request.network}/{request.endpoint}"
@@ -278,7 +281,34 @@ def _make(workspace: Workspace, read: LoadedIntent, request: ExportRequest) -> E
     """Make a config and its text, and record that this user has exported it."""
     host = _host(workspace, read)
     with workspace.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
-        return _export(workspace, workspace.commit(read), host, request)
+        return _export(workspace, _commit(workspace, [request]), host, request)
+
+
+def _commit(workspace: Workspace, requests: Sequence[ExportRequest]) -> Target:
+    """Write down what the YAML allocates, inside the store's writer.
+
+    The allocations of the state folder count as agreed to, so that nothing is written that an
+    operator has yet to agree to. The YAML is read here, since an apply that held the lock before
+    has other allocations than were read without it.
+
+    Raises:
+        WarpError: the YAML waits for consent, or has no such endpoint any more.
+    """
+    read = workspace.read()
+    with contextlib.suppress(WarpError):  # what is wrong with the history is told by `apply`
+        read = with_rollback(workspace, read)
+    why = consent_needed(read, read.previous)
+    if why:
+        raise WarpError(
+            f"the YAML waits for consent, which an export does not give: {why}",
+            code="awaiting-consent",
+            who="operator",
+            hint="see it with `warpctl plan`, agree to it with `warpctl apply`; then export",
+        )
+    names = {name: network.endpoints for name, network in read.intent.networks.items()}
+    for request in requests:
+        known_endpoint(names, f"{request.network}/{request.endpoint}")
+    return workspace.commit(read)
 
 
 def _export(

@@ -25,7 +25,7 @@ from warpd.intent.model import Intent
 from warpd.kernel.api import Kernel
 from warpd.keys.files import key_files_named
 from warpd.reconcile.engine import Target
-from warpd.service.candidates import removes_most, undo_partial_write
+from warpd.service.candidates import consent_needed, undo_partial_write
 from warpd.service.commitment import Applied, Commitment, as_error, commit, target_again
 from warpd.service.history import NOTHING, PENDING, History, Pending, files_digest, files_of
 from warpd.service.recovery import unnamed
@@ -515,15 +515,3 @@ class DesiredState:
         if self.active is None:
             return []
         return [Path(file) for file in key_files_named(self.active.read.intent)]
-
-
-def consent_needed(read: LoadedIntent, previous: Allocations) -> str:
-    """What the daemon does only when an operator agrees; "" for nothing of that sort.
-
-    It moves nothing that clients depend on, and removes no more than half of the networks.
-    `gateway.removal_guard: false` agrees to the latter beforehand, in the same YAML. `previous` are
-    the allocations before this reading.
-    """
-    if read.risks:
-        return read.risks[0].message
-    return removes_most(read, previous)

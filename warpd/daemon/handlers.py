@@ -22,6 +22,7 @@ from warpd.service import exports
 from warpd.service.candidates import (
     Candidate,
     YamlSnapshot,
+    consent_needed,
     draw_up,
     refuse_disagreed,
     still_reviewed,
@@ -153,9 +154,10 @@ def apply(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any
         History(workspace).refuse_pending()
         previous, lost = reconciler.allocations()
         read = with_rollback(workspace, workspace.read(previous=previous))
-        if read.risks and not arguments.get("yes"):
+        why = consent_needed(read, previous)
+        if why and not arguments.get("yes"):
             raise WarpError(
-                read.risks[0].message,
+                why,
                 code="declined",
                 who="operator",
                 hint="say yes to go on all the same",

@@ -241,6 +241,18 @@ def removes_most(read: LoadedIntent, previous: Allocations) -> str:
     return f"the YAML lacks {len(gone)} of {total} networks, {', '.join(gone[:3])} among them"
 
 
+def consent_needed(read: LoadedIntent, previous: Allocations) -> str:
+    """Say what nobody does before an operator agrees to it; "" for nothing of that sort.
+
+    It moves what clients depend on, or removes more than half of the networks.
+    `gateway.removal_guard: false` agrees to the latter beforehand, in the same YAML. `previous` are
+    the allocations before this reading.
+    """
+    if read.risks:
+        return read.risks[0].message
+    return removes_most(read, previous)
+
+
 def _removal_risk(read: LoadedIntent, previous: Allocations) -> list[dict[str, str]]:
     """Return the risk of `removes_most`, as `client_impact` has the others."""
     message = removes_most(read, previous)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
@@ -485,7 +485,7 @@ def known_network(names: Mapping[str, Any], name: str) -> None:
         )
 
 
-def known_endpoint(names: Mapping[str, tuple[str, ...]], text: str) -> tuple[str, str]:
+def known_endpoint(names: Mapping[str, Collection[str]], text: str) -> tuple[str, str]:
     """Split NETWORK/NAME.
 
     Args:

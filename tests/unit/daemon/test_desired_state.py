@@ -9,7 +9,7 @@ import pytest
 
 from tests import world
 from warpd.allocation.model import Allocations
-from warpd.daemon.desired_state import consent_needed
+from warpd.service.candidates import consent_needed
 from warpd.service.workspace import Workspace
 
 

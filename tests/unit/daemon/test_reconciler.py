@@ -17,6 +17,7 @@ from tests.unit.daemon.simulation import INTERVAL_S, Simulation, two_networks
 from warpd.daemon.metric import Counted
 from warpd.daemon.metrics import metrics_text
 from warpd.daemon.scheduler import CONTESTED_COUNT, GUARD_PAUSE_MAX_S, PAUSE_MAX_S
+from warpd.errors import WarpError
 from warpd.kernel.api import Event, FailureKind, OperationError
 from warpd.kernel.kinds.link import LinkUp
 from warpd.kernel.kinds.nft_table import NftTable
@@ -374,6 +375,17 @@ def test_consent_to_an_empty_gateway_is_taken_up(daemon: Simulation) -> None:
     daemon.turn(5)
     assert not daemon.conditions & {"awaiting-consent", "allocations-lost", "edit-unwritten"}
     assert daemon.mailbox.stats.intent_valid and not daemon.peers
+
+
+def test_an_apply_on_the_socket_asks_for_consent_too(daemon: Simulation) -> None:
+    daemon.write()
+    daemon.turn(1)
+    with pytest.raises(WarpError, match="lacks 2 of 2 networks"):
+        daemon.ask("apply")
+    daemon.turn(INTERVAL_S)
+    assert daemon.peers == {"e1", "e2"}
+    daemon.ask("apply", yes=True)
+    assert not daemon.peers
 
 
 def test_consent_in_the_yaml_removes_them(daemon: Simulation) -> None:
