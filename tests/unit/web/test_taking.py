@@ -88,3 +88,17 @@ def test_another_site_redeems_nothing(gateway: Gateway, helpdesk: Visitor) -> No
     evil = owner.post("/h", {"secret": secret}, origin="https://evil.example")
     assert evil.status == 403
     assert owner.post("/h", {"secret": secret}).status == 200
+
+
+def test_the_reason_of_a_link_is_written_down(gateway: Gateway, helpdesk: Visitor) -> None:
+    secret = secret_of(handed_out(helpdesk, way="link", reason="ticket 4711, lost phone"))
+    assert Visitor(gateway.sock, "").post("/h", {"secret": secret}).status == 200
+    (told,) = gateway.daemon.told("exported")
+    assert told["reason"] == "ticket 4711, lost phone"
+    (row,) = gateway.ask("GET", "/v1/exports")[1]["exports"]
+    assert row["reason"] == "ticket 4711, lost phone"
+
+
+def test_a_link_needs_a_reason(helpdesk: Visitor) -> None:
+    page = helpdesk.post("/endpoints/corp/lap/hand-out", {"reason": " ", "way": "link"})
+    assert page.status == 400 and "/h#" not in page.text

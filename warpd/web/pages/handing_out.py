@@ -58,12 +58,12 @@ async def hand_out(request: Request) -> Response:
 
 
 async def _exported(visit: Visit, name: str, form: dict[str, str]) -> dict[str, Any]:
+    body: dict[str, Any] = {"endpoint": name, "reason": form.get("reason", "")}
     if form.get("way") == "link":
-        body: dict[str, Any] = {"endpoint": name, "minutes": _minutes(form.get("minutes", ""))}
+        body["minutes"] = _minutes(form.get("minutes", ""))
         if form.get("pin"):
             body["pin"] = form["pin"]
         return (await visit.daemon.post("/v1/links", body)).data
-    body = {"endpoint": name, "reason": form.get("reason", "")}
     if form.get("way") == "file":
         body["format"] = form.get("format", FORMATS[0])
     else:
