@@ -24,7 +24,7 @@ from warpd.errors import Busy, Finding, InvalidIntent, WarpError
 from warpd.intent.model import Intent
 from warpd.kernel.api import Kernel
 from warpd.keys.files import key_files_named
-from warpd.reconcile.engine import Target
+from warpd.reconcile.engine import ApplyResult, Target
 from warpd.service.candidates import consent_needed, undo_partial_write
 from warpd.service.commitment import Applied, Commitment, as_error, commit, target_again
 from warpd.service.history import NOTHING, PENDING, History, Pending, files_digest, files_of
@@ -87,7 +87,6 @@ class DesiredState:
         unwritten: why the state folder does not take what the files ask for.
         pending: an apply of somebody that waits to be confirmed.
         unread: the files have changed, but were being written.
-        undone_applies: how many applies were undone in the kernel because nobody confirmed them.
     """
 
     def __init__(
@@ -104,7 +103,7 @@ class DesiredState:
         self.unwritten: WarpError | None = None
         self.pending: Pending | None = None
         self.unread = False
-        self.undone_applies = 0
+        self._undone_applies: list[ApplyResult] = []  # what undoing has done to the kernel
         self.files_seen: Fingerprint | None = None  # the operator's, by the last pass
         # Of files that were accepted, refused or held for consent. Unchanged ones are not read
         # again.
@@ -460,15 +459,21 @@ class DesiredState:
 
     def _undo(self, pending: Pending) -> bool:
         self._report.confirm_expired(pending.number, pending.back_to)
-        undone = undo_pending(self._workspace, self._kernel)
+        undone = undo_pending(self._workspace, self._kernel, self._report.step_done)
         self._report.rolled_back(pending.back_to, undone is None or undone.complete)
         self.pending = self.history.pending()
-        self.undone_applies += 1
+        outcome = ApplyResult(()) if undone is None else undone.outcome
+        self._undone_applies.append(outcome)
         self.active, self.unwritten = None, None
         self._take_over_undone()
         if undone is not None and undone.unwritten is not None:
             return self._undone_in_memory(pending, undone.unwritten)
         return self._fall_back()
+
+    def take_undone(self) -> list[ApplyResult]:
+        """What was done to the kernel to undo applies that nobody confirmed; handed out once."""
+        taken, self._undone_applies = self._undone_applies, []
+        return taken
 
     def _take_over_undone(self) -> None:
         """Nothing waits to be confirmed any more. What the next pass reports of files that were

@@ -203,7 +203,13 @@ def _applied(
             workspace, done.number, back_to, within_s if done.unwritten is None else 0, by
         )
         write_all(workspace, drafts)
-    outcome = converge(kernel, lambda: replan(kernel, done.target, found), found)
+    outcome = converge(
+        kernel,
+        lambda: replan(kernel, done.target, found),
+        found,
+        reconciler.report.step_done,
+    )
+    reconciler.tell_apply(outcome)
     return outcome_json(outcome, data)
 
 
@@ -311,12 +317,14 @@ def rollback(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, 
 
     Raises: as that; Busy: somebody else has applied it.
     """
-    workspace, to = reconciler.workspace, arguments.get("to")
+    workspace, kernel, to = reconciler.workspace, reconciler.kernel, arguments.get("to")
+    progress = reconciler.report.step_done
     with workspace.store.writer_if_possible("warpd (asked)", make=False):
         _refuse_of_others(workspace, arguments)
         if arguments.get("files"):
-            return undone_with_files(workspace, reconciler.kernel, to)
-        undone, number = undo(workspace, reconciler.kernel, to)
+            return undone_with_files(workspace, kernel, to, progress, reconciler.tell_apply)
+        undone, number = undo(workspace, kernel, to, progress)
+        reconciler.tell_apply(undone.outcome)
         return undone_json(undone.outcome, number, undone.unwritten)
 
 

@@ -65,7 +65,6 @@ class Reconciler:
         self._clock = clock
         self._observer = Observer(kernel, clock, before_look)
         self._resolver = resolver or EndpointResolver()
-        self._undone_applies = 0  # of which the observer knows
         self._failed: frozenset[str] = frozenset()  # groups whose steps were not all done
         self._look_in_sync: PlannedRun | None = None
         self.problems: tuple[Problem, ...] = ()
@@ -146,7 +145,7 @@ class Reconciler:
         try:
             is_new = self.desired.refresh(request, obstacle)
         finally:
-            self._forget_what_was_undone()
+            self._take_in_undone()
         active = self.desired.active
         if active is None or not (is_new or request.groups is None or request.groups):
             return self._nothing_done()
@@ -160,10 +159,10 @@ class Reconciler:
         reverted = {} if is_new else reverted_by_others(outcome, wanted_before, wanted_now)
         return self._conclude(found, outcome, is_new, reverted)
 
-    def _forget_what_was_undone(self) -> None:
-        if self._undone_applies != self.desired.undone_applies:
-            self._undone_applies = self.desired.undone_applies
+    def _take_in_undone(self) -> None:
+        for outcome in self.desired.take_undone():
             self._observer.forget()
+            self.tell_apply(outcome)
 
     def _converge(
         self, active: ActiveConfig, found: PlannedRun, request: PassRequest
@@ -208,15 +207,13 @@ class Reconciler:
         is_new: bool,
         reverted: Mapping[str, str],
     ) -> PassResult:
-        self.report.steps_applied(outcome, is_repair=not is_new)
+        self.tell_apply(outcome, not is_new, found.scope.is_everything)
         for conflict in found.plan.blocked:
             network = self.network_name(conflict.group)
             self.report.conflict(network, conflict)
         faults = faults_by_group(found, outcome)
         self.last_faults |= {self.network_name(group): text for group, text in faults.items()}
         self._failed = frozenset(faults)
-        is_everything = found.scope.is_everything
-        self.mailbox.stats = with_apply(self.mailbox.stats, outcome, not is_new, is_everything)
         return PassResult(
             failed=self._failed,
             disturbed=self._failed - refused_groups(found, outcome),
@@ -225,6 +222,17 @@ class Reconciler:
             changed=len(outcome.done),
             seconds=self._observer.seconds,
         )
+
+    def tell_apply(
+        self, outcome: ApplyResult, is_repair: bool = False, is_everything: bool = True
+    ) -> None:
+        """Tell and count what was done to the kernel: by a pass, or for whoever asked.
+
+        By default it is a change of what is wanted, in all networks.
+        """
+        self.report.steps_applied(outcome, is_repair)
+        stats = self.mailbox.stats
+        self.mailbox.stats = with_apply(stats, outcome, is_repair, is_everything)
 
     def _count(self, kind: str, seconds: float) -> None:
         """Keep what `status` and the metrics show of this pass."""

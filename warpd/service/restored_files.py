@@ -6,6 +6,7 @@ Only files that the history holds are replaced or removed, so that no edit is lo
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,16 @@ class Restoration:
 
 
 def undone_with_files(
-    workspace: Workspace, kernel: Kernel, to: int | None, progress: Progress = quiet
+    workspace: Workspace,
+    kernel: Kernel,
+    to: int | None,
+    progress: Progress = quiet,
+    tell: Callable[[ApplyResult], None] = lambda _outcome: None,
 ) -> dict[str, Any]:
     """Roll back kernel and files, inside `store.writer_if_possible`; return what was done.
 
     Without `to`, and after an apply that nobody confirmed was undone, only the files are left to
-    put back.
+    put back. `tell` is called with what was done to the kernel, before the files are put back.
 
     Raises:
         Busy: the files are not those that were applied: somebody has edited them since.
@@ -49,6 +54,7 @@ def undone_with_files(
     undone = Undone(ApplyResult(()))
     if to is not None or History(workspace).pending() is not None:
         undone, number = undo(workspace, kernel, to, progress)
+        tell(undone.outcome)
     data = undone_json(undone.outcome, number, undone.unwritten)
     if undone.unwritten is not None:
         return {**data, "files": {"written": [], "removed": []}}
