@@ -27,7 +27,15 @@ from warpd.keys.files import key_files_named
 from warpd.reconcile.engine import ApplyResult, Target
 from warpd.service.candidates import consent_needed, undo_partial_write
 from warpd.service.commitment import Applied, Commitment, as_error, commit, target_again
-from warpd.service.history import NOTHING, PENDING, History, Pending, files_digest, files_of
+from warpd.service.history import (
+    NOTHING,
+    PENDING,
+    History,
+    HistoryEntry,
+    Pending,
+    files_digest,
+    files_of,
+)
 from warpd.service.recovery import unnamed
 from warpd.service.rollback import undo_pending
 from warpd.service.workspace import LoadedIntent, Workspace
@@ -35,6 +43,7 @@ from warpd.store.state_folder import ALLOCATIONS, IN_FORCE, MASTER
 
 COMMAND: Final = "warpd"  # who writes, in the history
 APPLY: Final = "warpctl apply --yes"
+CONFIRM: Final = "warpctl confirm"
 ROLLED_BACK: Final = "these files were rolled back from"
 
 Fingerprints = tuple[Fingerprint, Fingerprint]  # of the operator's files; of the state folder's
@@ -112,6 +121,7 @@ class DesiredState:
         self._obstacle: WarpError | None = None  # of this pass: why the folder takes no writes
         self._number = NOTHING  # in the history, of what is in force
         self._reported_pending = NOTHING  # the apply to be confirmed that was told of
+        self._files_while_pending: Fingerprint | None = None  # compared with those it has applied
         self._undone = NOTHING  # the apply that is undone in the kernel, but not yet on the disk
         self._recovered_for: Intent | None = None  # the YAML by which the kernel's own was named
 
@@ -175,7 +185,7 @@ class DesiredState:
             self.history.set_damaged_pending_aside()
         self.pending = self.history.pending()
         if self.pending is not None:
-            return self._while_pending(self.pending)
+            return self._while_pending(self.pending, now[0])
         if being_written(intent_files(self._workspace.config), self._clock.since_epoch()):
             raise FilesBeingWritten
         return self._read(now)
@@ -287,14 +297,18 @@ class DesiredState:
         started_s = self._clock.since_epoch() if since_s is None else since_s
         self.active = ActiveConfig(read, target, started_s)
         self.findings, self.awaiting_consent, self._reported_pending = (), "", NOTHING
-        if self.unwritten is not None:
-            self.unwritten = None
-            self._report.state_writable_again()
+        self._note_written()
         if since_s is None:
             self._report.intent_applied(len(read.intent.networks))
         for warning in read.warnings:
             self._report.intent_warning(warning)
         return True
+
+    def _note_written(self) -> None:
+        """The state folder has taken what is in force."""
+        if self.unwritten is not None:
+            self.unwritten = None
+            self._report.state_writable_again()
 
     def _in_force_since(self, read: LoadedIntent, target: Target) -> float | None:
         """When exactly this was put in force, in seconds since the epoch; None: it is new."""
@@ -317,17 +331,23 @@ class DesiredState:
         """To what was applied or rolled back to last, by whomever, also before this process was
         started; whether that is another target.
         """
+        entry = self._take_in_force()
+        if entry is not None:
+            self._report.intent_kept(entry.number, entry.time)
+        return entry is not None
+
+    def _take_in_force(self) -> HistoryEntry | None:
+        """Take over what the history has in force; return its entry if that is another target."""
         entry = self.history.in_force()
         if entry is None or (self.active is not None and entry.number == self._number):
-            return False
+            return None
         read = self.history.read(entry)
         target, lost = target_again(self._workspace, read, self._kernel)
         self.active = ActiveConfig(read, self._of_now(target), self._clock.since_epoch())
         self._number = entry.number
-        self._report.intent_kept(entry.number, entry.time)
         if lost is not None:
             self._hold_back(lost)
-        return True
+        return entry
 
     def _of_now(self, target: Target) -> Target:
         today, suspensions = self._clock.today(), self.suspensions.active()
@@ -369,10 +389,10 @@ class DesiredState:
         hint = f"agree to it with `{command}`"
         self.findings, self.awaiting_consent = (Finding("awaiting-consent", "", why, hint),), why
 
-    def _await_consent(self, why: str, command: str = APPLY) -> None:
-        self._note_consent(why, command)
+    def _await_consent(self, why: str) -> None:
+        self._note_consent(why)
         self.unwritten = None
-        self._report.consent_required(why, command)
+        self._report.consent_required(why, APPLY)
 
     def _restrict(
         self, read: LoadedIntent, done: Commitment, why: WarpError, now: Fingerprints
@@ -443,19 +463,38 @@ class DesiredState:
         with contextlib.suppress(WarpError, OSError):
             self.pending = self.history.pending()
 
-    def _while_pending(self, pending: Pending) -> bool:
+    def _while_pending(self, pending: Pending, files: Fingerprint) -> bool:
         """What is applied, and waits to be confirmed, stays in force whatever the files say; what
         nobody confirmed is undone. Whether there is another target.
         """
         self._handled = None  # once it is settled the files count again, changed or not
         if pending.left_s() <= 0:
             return self._undo(pending)
-        if self._reported_pending == pending.number:
+        is_first = self._reported_pending != pending.number
+        if is_first:
+            self._note_written()
+        if is_first or self._files_while_pending != files:
+            self._reported_pending, self._files_while_pending = pending.number, files
+            self._compare_with_pending(pending)
+        if not is_first:
             return False
-        self._reported_pending = pending.number
+        entry = self._take_in_force()
+        if entry is None:
+            return False
+        self._report.intent_applied(entry.networks)
+        return True
+
+    def _compare_with_pending(self, pending: Pending) -> None:
+        """Files that are others than those of the apply that waits are not in force."""
+        with contextlib.suppress(WarpError, OSError):
+            entry = self.history.entry(pending.number)
+            if files_digest(self._workspace.files().contents) == entry.digest:
+                self.findings, self.awaiting_consent = (), ""
+                return
         why = f"an apply waits to be confirmed until {pending.until}"
-        self._await_consent(why, "warpctl confirm")
-        return self._fall_back()
+        if why != self.awaiting_consent:
+            self._note_consent(why, CONFIRM)
+            self._report.consent_required(why, CONFIRM)
 
     def _undo(self, pending: Pending) -> bool:
         self._report.confirm_expired(pending.number, pending.back_to)

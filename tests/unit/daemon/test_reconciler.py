@@ -422,6 +422,46 @@ def test_a_pending_apply_stays_whatever_the_files_say(daemon: Simulation) -> Non
     assert daemon.reconciler.desired.pending is None and daemon.shown["intent"]["in_force"]
 
 
+def test_a_pending_apply_is_in_force(daemon: Simulation) -> None:
+    """It is no failure, and nothing but the confirmation is waited for."""
+    applied = len(daemon.told("intent_applied"))
+    apply_to_be_confirmed(daemon, 600)
+    text = daemon.config.read_text()
+    daemon.turn(INTERVAL_S)
+    shown = daemon.shown
+    assert shown["intent"]["in_force"] and shown["pending_confirm"]["left_s"] > 0
+    assert shown["intent"]["awaiting_consent"] is None and shown["intent"]["findings"] == []
+    assert daemon.conditions == {"confirm-pending"} and not daemon.told("awaiting_consent")
+    assert daemon.mailbox.stats.intent_valid and daemon.reconciler.last_pass["result"] == "done"
+    assert len(daemon.told("intent_applied")) == applied + 1
+    assert daemon.told("intent_applied")[-1]["networks"] == 2
+    daemon.write_text(text)  # the same once more
+    daemon.turn(1)
+    assert daemon.shown["intent"]["in_force"]
+    History(daemon.workspace).confirm()
+    daemon.turn(2 * INTERVAL_S)
+    assert daemon.shown["intent"]["in_force"] and not daemon.conditions
+    assert len(daemon.told("intent_applied")) == applied + 1, "it was told when it was applied"
+
+
+def test_an_edit_beside_a_pending_apply_is_not_in_force(daemon: Simulation) -> None:
+    apply_to_be_confirmed(daemon, 600)
+    text = daemon.config.read_text()
+    daemon.turn(INTERVAL_S)
+    for edited in ("networks: {", text.replace("e3", "e4")):
+        daemon.write_text(edited)
+        daemon.turn(INTERVAL_S)
+        assert "waits to be confirmed" in daemon.shown["intent"]["awaiting_consent"]
+        assert not daemon.shown["intent"]["in_force"] and not daemon.mailbox.stats.intent_valid
+    assert len(daemon.told("awaiting_consent")) == 1 and daemon.peers == {"e1", "e2", "e3"}
+    daemon.write_text(text)
+    daemon.turn(1)
+    assert daemon.shown["intent"]["in_force"] and daemon.mailbox.stats.intent_valid
+    daemon.start()
+    daemon.turn(1)
+    assert daemon.shown["intent"]["in_force"] and daemon.conditions == {"confirm-pending"}
+
+
 def test_what_nobody_confirms_is_undone(daemon: Simulation) -> None:
     apply_to_be_confirmed(daemon, -1)
     daemon.turn(1)

@@ -335,10 +335,11 @@ def test_a_confirmed_apply_waits_no_more(machine: Machine) -> None:
     """Neither the files nor what is in force are others than before."""
     awaiting(machine, "p", "q", within_s=600)
     machine.look()
-    assert (
-        machine.reconciler.desired.pending is not None
-        and machine.reconciler.desired.awaiting_consent
-    )
+    assert machine.reconciler.desired.pending is not None
+    machine.say("p", "q", "r")
+    machine.look()
+    assert machine.reconciler.desired.awaiting_consent, "the edit has to wait"
+    machine.say("p", "q")
     History(Workspace(machine.config, machine.state)).confirm()
     machine.look(PassRequest(files=True))
     machine.look()
