@@ -72,7 +72,7 @@ def _is_open_for_writing(path: Path, now_s: float) -> bool:
     except OSError:
         return False
     try:
-        if now_s - os.fstat(fd).st_mtime > WRITING_MAX_S:
+        if not _is_recent(os.fstat(fd).st_mtime, now_s):
             return False
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
@@ -88,5 +88,13 @@ def _git_at_work(path: Path, now_s: float) -> bool:
     for folder in path.resolve().parents:
         with contextlib.suppress(OSError):
             if (folder / ".git").exists():
-                return now_s - (folder / ".git" / "index.lock").stat().st_mtime < WRITING_MAX_S
+                lock = folder / ".git" / "index.lock"
+                return _is_recent(lock.stat().st_mtime, now_s)
     return False
+
+
+def _is_recent(mtime_s: float, now_s: float) -> bool:
+    """Whether a time stamp is about now. One that lies far in the future is of a clock that was set
+    back since, and says nothing: what has it would count as being written for as long.
+    """
+    return abs(now_s - mtime_s) <= WRITING_MAX_S

@@ -47,6 +47,7 @@ def test_a_file_that_somebody_writes(tmp_path: Path) -> None:
         assert not being_written([path], path.stat().st_mtime + WRITING_MAX_S + 1), (
             "held open for ever: read as it is"
         )
+        assert not being_written([path], path.stat().st_mtime - 86_400), "the clock was set back"
     with path.open():
         assert not being_written([path], time.time())
     assert not being_written([tmp_path / "none"], time.time())
@@ -61,3 +62,4 @@ def test_git_at_work(tmp_path: Path) -> None:
     (tmp_path / ".git" / "index.lock").touch()
     assert being_written([path], time.time())
     assert not being_written([path], time.time() + WRITING_MAX_S + 1), "left over from a crash"
+    assert not being_written([path], time.time() - 86_400), "and the clock was set back since"
