@@ -169,7 +169,7 @@ def apply(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any
 
 def _writer(reconciler: Reconciler) -> AbstractContextManager[WarpError | None]:
     store = reconciler.workspace.store
-    return store.writer_if_possible("warpd (asked)", make=reconciler.desired.active is None)
+    return store.writer_if_possible("warpd (asked)", make=reconciler.may_make_folder())
 
 
 def _applied(

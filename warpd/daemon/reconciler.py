@@ -104,7 +104,7 @@ class Reconciler:
         """
         store = self.workspace.store
         try:
-            with store.writer_if_possible(COMMAND, make=self._may_make_folder()) as obstacle:
+            with store.writer_if_possible(COMMAND, make=self.may_make_folder()) as obstacle:
                 result = self._pass(request, obstacle)
         except (Busy, FilesBeingWritten):
             raise
@@ -130,7 +130,7 @@ class Reconciler:
             return "awaiting_consent" if self.desired.awaiting_consent else "invalid"
         return "done"
 
-    def _may_make_folder(self) -> bool:
+    def may_make_folder(self) -> bool:
         """Whether a missing state folder may be created. If one existed before, it may be
         unmounted, and a new one would hide it.
         """

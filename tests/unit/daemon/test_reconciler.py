@@ -318,6 +318,21 @@ def in_sync(daemon: Simulation) -> dict[str, bool]:
     }
 
 
+# -- a lost state folder
+
+
+def test_a_lost_folder_is_not_made_by_a_request(daemon: Simulation) -> None:
+    """It is unmounted, and nothing is in force: the YAML is invalid."""
+    daemon.state.rename(daemon.state.with_name("elsewhere"))
+    daemon.write_text("networks: {")
+    daemon.start()
+    daemon.turn(1)
+    assert daemon.reconciler.desired.active is None
+    with pytest.raises(WarpError):
+        daemon.ask("apply")
+    assert not daemon.state.exists()
+
+
 # -- a broken YAML
 
 
