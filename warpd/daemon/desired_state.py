@@ -186,7 +186,8 @@ class DesiredState:
         self.pending = self.history.pending()
         if self.pending is not None:
             return self._while_pending(self.pending, now[0])
-        if being_written(intent_files(self._workspace.config), self._clock.since_epoch()):
+        files = [*intent_files(self._workspace.config), self._workspace.lock_file]
+        if being_written(files, self._clock.since_epoch()):
             raise FilesBeingWritten
         return self._read(now)
 

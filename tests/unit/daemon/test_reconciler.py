@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests import world
-from tests.unit.daemon.simulation import INTERVAL_S, Simulation, two_networks
+from tests.unit.daemon.simulation import INTERVAL_S, START_S, Simulation, two_networks
 from warpd.daemon.metric import Counted
 from warpd.daemon.metrics import metrics_text
 from warpd.daemon.scheduler import CONTESTED_COUNT, GUARD_PAUSE_MAX_S, PAUSE_MAX_S
@@ -357,6 +358,26 @@ def test_a_broken_yaml_at_the_start_changes_nothing(daemon: Simulation) -> None:
     daemon.start()
     daemon.turn(INTERVAL_S)
     assert daemon.kernel.sent_changes == sent and daemon.peers == {"e1", "e2"}
+
+
+# -- a lock file that is being written
+
+
+def test_a_lock_file_is_read_when_nobody_writes_it(daemon: Simulation) -> None:
+    """It arrives bit by bit, as from scp: half of it is no lock of anybody."""
+    lock = daemon.workspace.lock_file
+    number = daemon.mailbox.last_number
+    with lock.open("w") as file:
+        file.write("version: 1\nnetw")
+        file.flush()
+        now_s = START_S + daemon.now_s
+        os.utime(lock, (now_s, now_s))
+        daemon.scheduler.files_touched(daemon.now_s)
+        daemon.turn(2)
+        assert daemon.mailbox.last_number == number and daemon.shown["intent"]["in_force"]
+    daemon.scheduler.files_touched(daemon.now_s)
+    daemon.turn(1)
+    assert len(daemon.told("intent_invalid")) == 1, "nobody writes it any more"
 
 
 # -- the removal guard
