@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from warpd.intent.file_names import FOLDER, MAIN_FILE
+from warpd.intent.loader import files_of
 
 # A file that is held open, and that nobody has written to for so long, is read as it is.
 WRITING_MAX_S: Final = 10.0
@@ -21,16 +21,15 @@ Fingerprint = tuple[tuple[str, int, int, int, int, int], ...]
 
 
 def intent_files(config: Path) -> list[Path]:
-    """The main file and those in the folder beside it, by name.
+    """The main file, and those in the folder beside it that are read with it, by name.
 
     `config` is the main file, or the folder that holds it.
     """
-    main = config / MAIN_FILE if config.is_dir() else config
-    files = [main]
-    with contextlib.suppress(OSError):
-        beside = (main.parent / FOLDER).iterdir()
-        files += sorted(path for path in beside if path.suffix == ".yaml")
-    return files
+    try:
+        main, beside, _findings = files_of(config)
+    except OSError:  # a file system that fails: whoever reads the files says so
+        return [config]
+    return [main, *beside]
 
 
 def fingerprint(paths: Iterable[Path]) -> Fingerprint:

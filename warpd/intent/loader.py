@@ -137,7 +137,7 @@ def _files_to_read(
     if whole:
         main, listed, findings = next(iter(contents)), list[Path](), list[Finding]()
     else:
-        main, listed, findings = _files(path)
+        main, listed, findings = files_of(path)
     added = (file for file in contents if file.parent == main.parent / FOLDER)
     return main, sorted({*listed, *added}), findings
 
@@ -199,7 +199,13 @@ def _pointing(raw: dict[str, Any], sources: list[Source]) -> Iterator[Finding]:
     )
 
 
-def _files(path: Path) -> tuple[Path, list[Path], list[Finding]]:
+def files_of(path: Path) -> tuple[Path, list[Path], list[Finding]]:
+    """Return the main file, the files of networks.d that are read with it, and problems of that
+    folder.
+
+    Args:
+        path: the main file, or the folder that contains it.
+    """
     folder = path.is_dir()
     main = path / MAIN_FILE if folder else path
     beside = main.parent / FOLDER

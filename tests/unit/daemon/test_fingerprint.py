@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 from warpd.daemon.fingerprint import WRITING_MAX_S, being_written, fingerprint, intent_files
+from warpd.intent.loader import load
 
 
 def test_files_of_a_folder_and_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "networks.d").mkdir()
-    for name in ("b.yaml", "a.yaml", "a.yaml~", ".a.yaml.swp"):
+    for name in ("b.yaml", "a.yaml", "a.yaml~", ".a.yaml.swp", ".c.yaml", "d.yml"):
         (tmp_path / "networks.d" / name).touch()
     (tmp_path / "warp.yaml").touch()
     expected = [
@@ -22,6 +23,16 @@ def test_files_of_a_folder_and_of_a_file(tmp_path: Path) -> None:
         tmp_path / "networks.d" / "b.yaml",
     ]
     assert intent_files(tmp_path) == intent_files(tmp_path / "warp.yaml") == expected
+    assert [Path(source.file) for source in load(tmp_path).sources] == expected
+
+
+def test_beside_a_main_file_of_another_name_nothing_is_read(tmp_path: Path) -> None:
+    (tmp_path / "networks.d").mkdir()
+    (tmp_path / "networks.d" / "a.yaml").touch()
+    main = tmp_path / "candidate.yaml"
+    main.touch()
+    assert intent_files(main) == [main]
+    assert [Path(source.file) for source in load(main).sources] == [main]
 
 
 def test_a_fingerprint_differs_when_anything_does(tmp_path: Path) -> None:
