@@ -210,6 +210,32 @@ def key_in_force(gateway: Gateway, row: dict[str, str]) -> str:
     return str(gateway.ask("GET", what)["public_key"])
 
 
+def test_a_config_that_does_not_come_is_asked_for_again(
+    visit: Callable[..., Visit], gateway: Gateway
+) -> None:
+    """Its first answer is a page of an error. The device is applied by then, once."""
+    window = visit()
+    window.sign_in("operator", "olga")
+    window.page.route(
+        "**/config",
+        lambda route: route.fulfill(status=404, content_type="text/html", body="<h1>none</h1>"),
+        times=1,
+    )
+    fill(window, "late")
+    window.press("Review")
+    window.page.wait_for_selector("#device-apply:visible")
+    window.press("Apply, and show its config")
+    window.page.wait_for_selector("#device-failure:visible")
+    assert "could not be read" in window.page.inner_text("#device-failure")
+    assert window.page.is_visible("#device-keep")
+    window.press("Apply, and show its config")
+    window.page.wait_for_selector("#device-qr path[d]")
+    assert not window.page.is_visible("#device-failure")
+    assert public_of(values(saved(window))["PrivateKey"]) in gateway.yaml
+    window.press("Keep this device")
+    window.page.wait_for_selector("text=Kept.")
+
+
 def test_what_is_wrong_is_said_on_the_page(visit: Callable[..., Visit], gateway: Gateway) -> None:
     window = visit()
     window.sign_in("operator", "olga")

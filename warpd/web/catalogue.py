@@ -360,6 +360,7 @@ TEXT: Final[Mapping[str, str]] = {
     "device.review-hint": "The private key is in the memory of this page alone: stay on it.",
     "device.apply": "Apply, and show its config",
     "device.not-applied": "It was not applied. The page Now says why.",
+    "device.unread": "The answer could not be read. Try again.",
     "device.other-key": "The device's public key has changed: the config is not shown.",
     "device.risks": "This change has risks that must be agreed to: paste a public key instead.",
     "device.scan": "Scan this with the WireGuard app, or save the file",

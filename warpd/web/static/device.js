@@ -23,13 +23,14 @@ const send = (path, fields) => fetch(path, {
   method: "POST", redirect: "manual", headers: { accept: "application/json" },
   body: new URLSearchParams({ ...fields, form_token: form.elements.form_token.value }),
 });
+const jsonOrError = (answer) => answer.json().catch(() => ({ error: byId("device-failure").dataset.unread }));
 const stay = (event) => event.preventDefault();
 
 const take = async (proof) => {
   const answer = await send(`${device.place}/config`, proof);
-  const found = await answer.json();
+  const found = await jsonOrError(answer);
   if (found.code === "step-up" || found.code === "sign-in") show("proof");
-  if (!answer.ok) return fail(found.code === "step-up" ? "" : found.error);
+  if (!answer.ok || found.error) return fail(found.code === "step-up" ? "" : found.error);
   if (found.public_key !== device.shared) return fail(document.querySelector("[data-other]").dataset.other);
   const text = found.config.replace(/^PrivateKey = .*$/m, `PrivateKey = ${device.own}`);
   const rows = qr(text), dark = rows.flatMap((row, y) => row.map((own, x) => (own ? `M${x} ${y}h1v1h-1z` : "")));
@@ -48,8 +49,8 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const pair = await makePair();
   const answer = await send(form.action, { ...fields, key: "own", public_key: pair.shared });
-  const change = await answer.json();
-  if (!answer.ok) return fail(change.error);
+  const change = await jsonOrError(answer);
+  if (!answer.ok || change.error) return fail(change.error);
   device = { ...pair, change, place: `/endpoints/${fields.network}/${fields.endpoint.trim()}` };
   addEventListener("beforeunload", stay);
   byId("device-diff").textContent = change.diff;
@@ -58,8 +59,8 @@ form.addEventListener("submit", async (event) => {
 });
 byId("device-apply").addEventListener("click", async ({ target }) => {
   const fields = { digest: device.change.digest, confirm_within_s: target.dataset.within };
-  const answer = await send(`/changes/${device.change.id}/apply`, fields);
-  if (answer.type !== "opaqueredirect") return fail(target.dataset.failed);
+  const answer = byId("device-applied").hidden && (await send(`/changes/${device.change.id}/apply`, fields));
+  if (answer && answer.type !== "opaqueredirect") return fail(target.dataset.failed);
   byId("device-applied").hidden = false;
   await take({});
 });
