@@ -1,14 +1,15 @@
 """The commands network add and remove, endpoint add, remove and rotate: edits of the YAML in place.
 
 They turn options into edits. `service.edits` makes the new text, checks the whole intent together
-with it, and writes it only if it is valid. The kernel changes with the next `apply`.
+with it, and writes it only if it is valid. A running warpd then applies it, as any edit; without
+one, `warpctl apply` does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -28,6 +29,9 @@ from warpd.service.workspace import Workspace
 from warpd.store.atomic_file import translate_oserror
 
 CSV_MAX = 64 * 2**20  # bytes; the same as for a YAML file
+APPLY: Final = "warpctl apply"
+# What the text says beside a command that should follow.
+NOTES: Final[Mapping[str, str]] = {APPLY: " (unless a running warpd has done so by itself)"}
 
 Dry = Annotated[bool, typer.Option("--dry-run", help="show the difference, write nothing")]
 
@@ -86,7 +90,7 @@ def network_add(
         "resources": resources_of(resource),
     }
     edit = Edit("add_network", name, fields=values, file=file)
-    following = (f"warpctl endpoint add {name} NAME --type mobile", "warpctl apply")
+    following = (f"warpctl endpoint add {name} NAME --type mobile", APPLY)
     finish(
         workspace,
         edits.opened(workspace),
@@ -109,9 +113,7 @@ def network_remove(
     workspace: Workspace = context.obj
     edit = Edit("remove_network", name)
     done = f"removed {edit.subject}"
-    finish(
-        workspace, edits.opened(workspace), edit, done, ("warpctl apply",), dry_run, output_format
-    )
+    finish(workspace, edits.opened(workspace), edit, done, (APPLY,), dry_run, output_format)
 
 
 @endpoint_app.command("add")
@@ -171,7 +173,7 @@ def endpoint_add(
         "expires": expires,
     }
     edit = Edit("add_endpoint", network, name, values)
-    following = ("warpctl apply", f"warpctl endpoint config {edit.name}")
+    following = (APPLY, f"warpctl endpoint config {edit.name}")
     finish(workspace, files, edit, f"added endpoint {edit.name}", following, dry_run, output_format)
 
 
@@ -182,7 +184,7 @@ def endpoint_remove(
     dry_run: Dry = False,
     output_format: Output = Format.text,
 ) -> None:
-    """Remove an endpoint from the YAML; `apply` then cuts it off.
+    """Remove an endpoint from the YAML: once that is applied, it is cut off.
 
     `enabled: false` keeps its allocations.
     """
@@ -194,7 +196,7 @@ def endpoint_remove(
         files,
         edit,
         f"removed endpoint {name}",
-        ("warpctl apply",),
+        (APPLY,),
         dry_run,
         output_format,
     )
@@ -207,13 +209,13 @@ def endpoint_rotate(
     dry_run: Dry = False,
     output_format: Output = Format.text,
 ) -> None:
-    """Raise an endpoint's `rotation` by one: after `apply` its old keys are refused and it needs
-    its config again.
+    """Raise an endpoint's `rotation` by one: once that is applied, its old keys are refused and it
+    needs its config again.
     """
     workspace: Workspace = context.obj
     files = edits.opened(workspace)
     edit = Edit("rotate_endpoint", *endpoint_named(name))
-    following = ("warpctl apply", f"warpctl endpoint config {name}")
+    following = (APPLY, f"warpctl endpoint config {name}")
     finish(workspace, files, edit, f"rotated the keys of {name}", following, dry_run, output_format)
 
 
@@ -314,7 +316,8 @@ def _report(
         "warnings": [finding_json(item) for item in warnings],
     }
     steps = "\n".join(
-        f"{'next' if number == 0 else 'then'}: {step}" for number, step in enumerate(following)
+        f"{'next' if number == 0 else 'then'}: {step}{NOTES.get(step, '')}"
+        for number, step in enumerate(following)
     )
     lines = [f"{file}: {done}", *(f"{lock}: has the new values; commit it too" for lock in locks)]
     text = difference.rstrip("\n") if dry_run else "\n".join([*lines, steps])
@@ -350,7 +353,7 @@ def _add_many(
         output.note("nothing was written: every line must be right")
         raise edits.refusal(workspace, InvalidIntent(edits.in_order_of_lines(findings)), known)
     following = (
-        "warpctl apply",
+        APPLY,
         f"warpctl endpoint config {network}/{next(iter(rows.endpoints))}, and so on",
     )
     done = f"added {plural(len(rows.endpoints), 'endpoint')} to network {network}"

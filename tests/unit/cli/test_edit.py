@@ -40,9 +40,10 @@ def test_add_rotate_remove_gives_the_file_back(run: Run, yaml: Path) -> None:
     )
     assert (code, err) == (0, "")
     assert out.splitlines()[1:] == [
-        "next: warpctl apply",
+        "next: warpctl apply (unless a running warpd has done so by itself)",
         "then: warpctl endpoint config privacy/phone-2",
     ]
+    assert all(len(line) <= 80 for line in out.splitlines()[1:])
     line = "      phone-2: {type: mobile, expires: 2030-01-01}\n"
     assert yaml.read_text() == TEXT.replace("{type: mobile}\n", "{type: mobile}\n" + line)
     assert run("endpoint", "rotate", "privacy/phone-2")[0] == 0
