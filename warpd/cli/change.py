@@ -33,7 +33,14 @@ from warpd.reconcile.engine import PlannedRun, converge, removal
 from warpd.reconcile.incremental import planned_run, replan
 from warpd.reconcile.plan import Step, digest
 from warpd.service import client
-from warpd.service.commitment import Applied, commit, has_devices, last_applied, refuse_lost_state
+from warpd.service.commitment import (
+    Applied,
+    commit,
+    has_devices,
+    last_applied,
+    refuse_lost_state,
+    withdrawn_on_failure,
+)
 from warpd.service.conditions import from_json
 from warpd.service.history import History
 from warpd.service.queries import await_confirmation, planned, refuse_stale, rollback_target
@@ -321,7 +328,9 @@ def _commit_and_run(
     """Record the intent, start the timer of an unconfirmed apply, and apply."""
     previous, by = _last_applied(workspace), _who()
     back_to = rollback_target(workspace, kernel, request.within_s)
-    done = commit(History(workspace), read, by, kernel, lambda: previous, obstacle)
+    history = History(workspace)
+    mark = history.mark() if request.within_s else None
+    done = commit(history, read, by, kernel, lambda: previous, obstacle)
     found = planned_run(kernel, done.target)
     intent_before = previous.read.intent if previous is not None else None
     data = without_steps(workspace, done.target, found, read, intent_before)
@@ -332,7 +341,8 @@ def _commit_and_run(
     was_shown = not request.yes and request.saved is None
     if not was_shown and request.output_format is Format.text and data["changes"]:
         output.note(plan_text({**data, "steps": []}, output.paint(sys.stderr)))
-    data["confirm_until"] = await_confirmation(workspace, done.number, back_to, within_s, by)
+    with withdrawn_on_failure(history, mark, read, done):
+        data["confirm_until"] = await_confirmation(workspace, done.number, back_to, within_s, by)
     _run(
         kernel,
         found,

@@ -5,8 +5,7 @@ They run on the loop's own thread, between two passes.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
@@ -28,11 +27,11 @@ from warpd.service.candidates import (
     still_reviewed,
     write_all,
 )
-from warpd.service.commitment import Commitment, commit
+from warpd.service.commitment import commit, withdrawn_on_failure
 from warpd.service.conditions import NO_PLAN, Condition, from_json
 from warpd.service.edits import Draft, name_of
 from warpd.service.exports import ExportRequest
-from warpd.service.history import History, HistoryMark
+from warpd.service.history import History
 from warpd.service.queries import (
     applied_before,
     applied_between,
@@ -185,20 +184,21 @@ def _applied(
     kernel: a kill at any moment leaves nothing in force that nobody has confirmed.
 
     Raises:
-        WarpError: as `warpctl apply`; or a file could not be written, and nothing was applied.
+        WarpError: as `warpctl apply`; or a file could not be written, or no timer started, and
+            nothing was applied.
     """
     workspace, kernel = reconciler.workspace, reconciler.kernel
     before, by = intent_in_force(workspace), str(arguments.get("by", "warpd (asked)"))
     within_s = within(arguments["confirm_within_s"]) if "confirm_within_s" in arguments else 0
     back_to = rollback_target(workspace, kernel, within_s)
     history = reconciler.desired.history
-    mark = history.mark() if drafts else None
+    mark = history.mark() if drafts or within_s else None
     done = commit(history, read, by, kernel, reconciler.applied, obstacle)
     found = planned_run(kernel, done.target)
     data = without_steps(workspace, done.target, found, read, before)
     if done.unwritten is not None:
         data["unwritten"] = unwritten_json(done.unwritten, done.waiting, within_s)
-    with _withdrawn_on_failure(workspace, mark, done):
+    with withdrawn_on_failure(history, mark, read, done):
         data["confirm_until"] = await_confirmation(
             workspace, done.number, back_to, within_s if done.unwritten is None else 0, by
         )
@@ -211,19 +211,6 @@ def _applied(
     )
     reconciler.tell_apply(outcome)
     return outcome_json(outcome, data)
-
-
-@contextlib.contextmanager
-def _withdrawn_on_failure(
-    workspace: Workspace, mark: HistoryMark | None, done: Commitment
-) -> Iterator[None]:
-    """Where the files could not be written, the history is as before: nothing was applied."""
-    try:
-        yield
-    except (WarpError, OSError):
-        if mark is not None and done.unwritten is None:
-            History(workspace).withdraw(mark)
-        raise
 
 
 # -- changes of the YAML

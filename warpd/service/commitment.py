@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -27,7 +27,7 @@ from warpd.kernel.state import Observed
 from warpd.keys.derivation import Keyring
 from warpd.reconcile.engine import Target
 from warpd.reconcile.observe import observe
-from warpd.service.history import NOTHING, History
+from warpd.service.history import NOTHING, History, HistoryMark
 from warpd.service.recovery import HINT, Recovered, recover
 from warpd.service.workspace import NO_MASTER, LoadedIntent, Workspace, lost_master
 
@@ -105,6 +105,24 @@ def commit(
         target = restricted(previous, read)
         waiting = different(read.intent, target.intent)
         return Commitment(target, NOTHING, as_error(failure), previous, waiting)
+
+
+@contextlib.contextmanager
+def withdrawn_on_failure(
+    history: History, mark: HistoryMark | None, read: LoadedIntent, done: Commitment
+) -> Iterator[None]:
+    """Take back what `commit` has recorded since a mark if the body fails: nothing was applied.
+
+    Without a mark nothing is taken back. Allocations go back too: those on the disk count as agreed
+    to, and these were agreed to for this apply alone.
+    """
+    try:
+        yield
+    except (WarpError, OSError):
+        if mark is not None and done.unwritten is None:
+            history.workspace.store.write_allocations(read.previous)
+            history.withdraw(mark)
+        raise
 
 
 def _known(in_force: Callable[[], Applied | None]) -> Applied | None:

@@ -14,7 +14,8 @@ from tests.unit.daemon.http.gateway import Gateway, served
 from warpd.daemon.http.change_requests import EDITS_MAX, EditsBody
 from warpd.daemon.http.kept_candidates import BYTES_MAX, KEPT_MAX, KEPT_S, KeptCandidates
 from warpd.daemon.http.messages import BODY_MAX
-from warpd.service import candidates, edits
+from warpd.errors import WarpError
+from warpd.service import candidates, edits, queries
 from warpd.service.candidates import Candidate, Touched
 from warpd.service.edits import OPERATIONS, Draft
 from warpd.store.atomic_file import translate_oserror
@@ -518,6 +519,45 @@ def test_a_file_that_cannot_be_written_leaves_everything_as_it_was(
     assert gateway.daemon.config.read_text() == TEXT and not list(folder.iterdir())
     assert gateway.ask("GET", "/v1/history")[1] == in_force
     assert gateway.daemon.kernel.objects == objects
+
+
+def test_what_was_agreed_to_for_a_change_that_failed_is_not_agreed_to(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its subnet would move at the next pass, though no file asks for it."""
+    store = gateway.daemon.workspace.store
+    before = store.read_allocations()
+    change = gateway.change(edit("set_network", fields={"expected_users": 200}))
+
+    def full(draft: Draft) -> None:
+        with translate_oserror(draft.file):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(candidates, "write", full)
+    assert change["agree"] and gateway.apply(change, agree=change["agree"])[0] == 500
+    assert store.read_allocations() == before
+    gateway.daemon.turn(60)
+    assert store.read_allocations() == before and not gateway.daemon.conditions
+
+
+def test_what_was_agreed_to_if_it_is_undone_in_time_is_not_agreed_to_without(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No timer can be started that would undo it."""
+    daemon = gateway.daemon
+    before = daemon.workspace.store.read_allocations()
+    daemon.config.write_text(TEXT.replace("expected_users: 6", "expected_users: 200", 1))
+
+    def no_timer(*_words: object) -> None:
+        raise WarpError("no timer", code="timer", who="operator")
+
+    monkeypatch.setattr(queries, "start_timer", no_timer)
+    status, answer = gateway.post("/v1/apply", {"yes": True, "confirm_within_s": 60})
+    assert status != 200 and answer["code"] == "timer"
+    daemon.scheduler.files_touched(daemon.now_s)
+    daemon.turn(60)
+    assert daemon.workspace.store.read_allocations() == before
+    assert daemon.conditions == {"awaiting-consent"}
 
 
 @pytest.mark.parametrize(
