@@ -1630,6 +1630,11 @@ else:
         packets=True,
     ),
     Mutant(
+        "an export gives the consent that the daemon waits for",
+        "tests/unit/cli/test_export_consent.py",
+        (Edit("warpd.cli.export:_commit", "consent_needed(read, read.previous)", "''"),),
+    ),
+    Mutant(
         "new keys are made for a gateway that has lost its own",
         "tests/live/test_export.py",
         (
