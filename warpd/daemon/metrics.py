@@ -228,7 +228,7 @@ FAMILIES: Final = (
     Family(
         "warpd_changes_total",
         "counter",
-        "Steps done in passes, for any reason.",
+        "Steps done by passes and requests, for any reason.",
         _by_network("changes"),
     ),
     Family(

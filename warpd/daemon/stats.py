@@ -132,7 +132,7 @@ class Stats:
         passes: result (done, failed, invalid, awaiting_consent, unwritten) -> count.
         durations: of passes.
         repairs: steps that drift made necessary, not a change of the YAML.
-        changes: steps that passes have done, for either reason.
+        changes: steps that passes and requests have done, for either reason.
         errors: steps that failed.
         pending: steps that the last look found and that are not done.
         contested: object -> group, of what another program changes again and again.
