@@ -1,7 +1,9 @@
 """The table of network types: one row with all properties of a type that other modules need.
 
 `networks/types` has one file for each type, which says what passes in its networks. To add a type,
-add such a file, a row here and a test; no other module decides by the name of a type.
+add such a file and its line in `TYPES`, a row here, a form of the dashboard (`web/wizards.json`)
+and tests; no other module decides by the name of a type. docs/how-to/add-network-type.md has each
+step.
 """
 
 from __future__ import annotations
