@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -54,6 +55,19 @@ class Line(Contracted):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(60)
         self.sock.connect(str(self._path))
+
+
+@contextlib.contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that other users can enter, and that is removed afterwards.
+
+    Folders of pytest will not do, even if they are opened: any other pytest of this user that
+    starts meanwhile closes the one that holds them all (TempPathFactory.getbasetemp).
+    """
+    with tempfile.TemporaryDirectory(prefix="warpd-test.") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 class Served:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.daemon.http.served import OUTER, SEEN, UNSEEN, Answer, Served, served
+from tests.unit.daemon.http.served import OUTER, SEEN, UNSEEN, Answer, Served, open_folder, served
 from tests.unit.daemon.http.test_routes import as_user
 from warpd.daemon.http import auth, lookups, reads
 from warpd.daemon.http.answers import Status
@@ -94,12 +94,11 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes other users")
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("rights")
+def gateway() -> Iterator[Served]:
     patch = pytest.MonkeyPatch()
     patch.setattr(lookups, "GAP_S", 0.0)
     patch.setattr(lookups, "TIMES_COST", 0.0)
-    with served(folder) as made:
+    with open_folder() as folder, served(folder) as made:
         yield made
     patch.undo()
 
@@ -200,9 +199,6 @@ def test_peers_of_each_group(gateway: Served, monkeypatch: pytest.MonkeyPatch) -
     made = {"warpd": 61001, "warpd-read": 61002, "warpd-web": 61003, "warpd-metrics": 61004}
     monkeypatch.setattr(auth, "_gid", made.get)
     gateway.server._groups._looked_up = float("-inf")
-    for folder in (gateway.folder, *gateway.folder.parents):
-        if str(folder).startswith("/tmp/pytest-of-root"):
-            folder.chmod(0o755)
     for group, rights in (
         ("warpd", {"?", "-", *RIGHTS["admin"]}),
         ("warpd-read", {"?", "-", "view"}),

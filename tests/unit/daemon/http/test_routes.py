@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from tests.unit.daemon.http.contract import Contracted
+from tests.unit.daemon.http.served import open_folder
 from warpd.daemon.http import connection
 from warpd.daemon.http import server as http_server
 from warpd.daemon.http.admission import PLACES, Admission, Places
@@ -105,13 +106,13 @@ def answerer(tmp_path: Path) -> Iterator[Answerer]:
 
 
 @pytest.fixture
-def path(answerer: Answerer, tmp_path: Path) -> Iterator[Path]:
-    tmp_path.chmod(0o755)
-    server = Server(answerer.mailbox, tmp_path / "sock", Credentials(tmp_path, tmp_path / "users"))
-    server.start()
-    yield tmp_path / "sock"
-    server.stop()
-    assert not (tmp_path / "sock").exists()
+def path(answerer: Answerer) -> Iterator[Path]:
+    with open_folder() as folder:
+        server = Server(answerer.mailbox, folder / "sock", Credentials(folder, folder / "users"))
+        server.start()
+        yield folder / "sock"
+        server.stop()
+        assert not (folder / "sock").exists()
 
 
 def ask(path: Path, method: str, what: str, body: bytes | None = None) -> tuple[int, Any]:
@@ -399,9 +400,6 @@ def groups(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         return grp.struct_group((name, "x", made[name], [])) if name in made else known(name)
 
     monkeypatch.setattr(grp, "getgrnam", named)
-    for ancestor in path.parents:  # pytest's own folders are for root only
-        if str(ancestor).startswith("/tmp/pytest-of-root"):
-            ancestor.chmod(0o755)
     return made
 
 

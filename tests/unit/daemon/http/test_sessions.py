@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.daemon.http.served import PASSWORD, SEEN, Answer, Line, Served, served
+from tests.unit.daemon.http.served import PASSWORD, SEEN, Answer, Line, Served, open_folder, served
 from tests.unit.daemon.http.test_routes import as_user, needs_root
 from warpd.daemon.http import auth, lookups
 from warpd.daemon.http.attempts import ALL, FORGET_S, NAME, PAIR, SOURCE, Attempts, source_of
@@ -31,9 +31,9 @@ ANNA = User("anna", "helpdesk", (SEEN,), HASH)
 
 
 @pytest.fixture
-def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     monkeypatch.setattr(lookups, "GAP_S", 0.0)
-    with served(tmp_path) as made:
+    with open_folder() as folder, served(folder) as made:
         made.add_users(ANNA)
         yield made
 
@@ -463,9 +463,6 @@ def test_the_dashboard_alone_says_where_a_browser_is(
     monkeypatch.setattr(auth, "_gid", made.get)
     gateway.server._groups._looked_up = float("-inf")
     gateway.credentials.clock = lambda: 1000.0  # no try comes back, however slow this machine is
-    for folder in (gateway.folder, *gateway.folder.parents):
-        if str(folder).startswith("/tmp/pytest-of-root"):
-            folder.chmod(0o755)
 
     def statuses(source: str, count: int, name: str = "anna") -> list[int]:
         body, sent = {"user": name, "password": "wrong"}, {"warpd-source": source}
