@@ -390,10 +390,10 @@ class DesiredState:
         hint = f"agree to it with `{command}`"
         self.findings, self.awaiting_consent = (Finding("awaiting-consent", "", why, hint),), why
 
-    def _await_consent(self, why: str) -> None:
-        self._note_consent(why)
+    def _await_consent(self, why: str, command: str = APPLY) -> None:
+        self._note_consent(why, command)
         self.unwritten = None
-        self._report.consent_required(why, APPLY)
+        self._report.consent_required(why, command)
 
     def _restrict(
         self, read: LoadedIntent, done: Commitment, why: WarpError, now: Fingerprints
@@ -494,8 +494,7 @@ class DesiredState:
                 return
         why = f"an apply waits to be confirmed until {pending.until}"
         if why != self.awaiting_consent:
-            self._note_consent(why, CONFIRM)
-            self._report.consent_required(why, CONFIRM)
+            self._await_consent(why, CONFIRM)
 
     def _undo(self, pending: Pending) -> bool:
         self._report.confirm_expired(pending.number, pending.back_to)
