@@ -122,7 +122,8 @@ def test_a_closed_browser_undoes_what_it_applied(
     window.sign_in("operator", "olga")
     networks = len(gateway.ask("GET", "/v1/networks?fresh=1")["networks"])
     review_new_network(window, "left-alone")
-    window.page.evaluate("document.querySelector('[name=confirm_within_s] option').value = '5'")
+    first = window.page.locator("[name=confirm_within_s] option").first  # waits for the review
+    first.evaluate("option => { option.value = '5'; }")
     window.page.select_option("[name=confirm_within_s]", "5")
     window.press("Apply")
     window.page.wait_for_url(gateway.origin + "/networks/left-alone")

@@ -146,8 +146,8 @@ def test_leaving_the_page_warns_until_the_key_is_forgotten(visit: Callable[..., 
 
     window.page.on("dialog", stay)
     add(window, "left-alone")
-    window.page.get_by_role("link", name="History").click()
-    window.page.wait_for_timeout(300)
+    with window.page.expect_event("dialog"):
+        window.page.get_by_role("link", name="History").click()
     assert asked == ["beforeunload"] and "/change/device" in window.page.url
     window.press("Done: discard the key")
     assert window.page.locator("#device-qr path[d]").count() == 0

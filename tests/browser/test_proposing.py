@@ -43,8 +43,8 @@ def test_a_change_from_the_browser_is_a_branch_and_counts_once_it_is_merged(
     window.go("/change/endpoints?network=corp")
     window.page.fill("[name=endpoints]", "from-the-browser")
     window.press("Review")
-    assert window.page.get_by_role("button", name="Apply").count() == 0
     window.page.fill("[name=message]", "Give Olga a tablet")
+    assert window.page.get_by_role("button", name="Apply").count() == 0
     window.picture("light-propose")
     window.press("Push a branch")
     window.page.wait_for_selector("h1:has-text('Proposed')")

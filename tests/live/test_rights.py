@@ -12,6 +12,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from tests import preloading, world
 from tests.live.conftest import sh
 from tests.live.daemon import Daemon
 from warpd.cli.app import main
+from warpd.cli.asking import WAITING
 from warpd.daemon.http.admission import PLACES
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.service import client
@@ -228,6 +230,21 @@ def test_a_broken_yaml_keeps_nobody_from_looking(place: Place) -> None:
     place.daemon.write({"version": 1, "networks": NETWORKS})
 
 
+def test_a_reader_waits_for_a_busy_daemon(place: Place) -> None:
+    """It has nobody else to ask; root goes on without it after `client.AT_ONCE_S`."""
+    pid = place.daemon.pid
+    os.kill(pid, signal.SIGSTOP)
+    busy = threading.Timer(client.AT_ONCE_S + 2, os.kill, [pid, signal.SIGCONT])
+    busy.start()
+    try:
+        done = place.run(READER, "network", "list")
+    finally:
+        busy.cancel()
+        os.kill(pid, signal.SIGCONT)
+    assert done.returncode == 0 and "NETWORK" in first_line(done), done
+    assert WAITING in done.stderr
+
+
 def test_another_yaml_is_not_the_daemons_to_look_at(place: Place, tmp_path: Path) -> None:
     place.daemon.config.with_name("other.yaml").write_text('{"version": 1, "networks": {}}')
     done = forked(
@@ -362,12 +379,17 @@ def test_every_look_says_first_that_the_yaml_is_not_in_force(place: Place, name:
     place.daemon.wait(
         lambda: state.code in {row["code"] for row in conditions_of(place)}, "the condition"
     )
-    lines = {
-        (user.name, command): first_line(place.run(user, *command.split()))
+    answers = {
+        (user.name, command): place.run(user, *command.split())
         for user in (ROOT, READER)
         for command in LOOKS
     }
-    assert {key: line for key, line in lines.items() if state.words not in line} == {}
+    wrong = {
+        key: (done.returncode, first_line(done), done.stderr)
+        for key, done in answers.items()
+        if state.words not in first_line(done)
+    }
+    assert wrong == {}
     for command in ("plan", "history", "network list", "status"):
         for user in (ROOT, READER):
             data = json.loads(place.run(user, *command.split(), "-o", "json").stdout)

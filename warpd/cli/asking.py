@@ -38,8 +38,7 @@ class DaemonGateway:
         named = self._workspace.named
         waiting = threading.Timer(client.AT_ONCE_S, output.note, [WAITING])
         waiting.daemon = True
-        if method != "GET":  # what looks begins with what is wrong
-            waiting.start()
+        waiting.start()
         try:
             return client.ask(method, what, body, config=None if named == DEFAULT_CONFIG else named)
         except WarpError as failure:

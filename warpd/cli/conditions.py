@@ -106,7 +106,7 @@ def watch_daemon(
     """As `ask_daemon`, and the conditions that it tells; of a silent one, that it is silent."""
     watched: tuple[Condition, ...] = ()
     try:
-        daemon: Mapping[str, Any] = client.ask("GET", "/v1/daemon")
+        daemon: Mapping[str, Any] = client.ask("GET", "/v1/daemon", timeout_s=client.AT_ONCE_S)
         if (
             "conditions" in daemon
             and Path(daemon["state_dir"]).absolute() == workspace.store.folder.absolute()

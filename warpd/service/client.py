@@ -23,7 +23,7 @@ from warpd.service.workspace import socket_path
 NEEDS_READ = "permission denied: membership in group warpd-read required"
 RIGHTS = "root and the group warpd may change, the group warpd-read may look"
 TIMEOUT_S = 130.0
-AT_ONCE_S = 5.0  # for what the socket's thread answers without the loop
+AT_ONCE_S = 5.0  # for those who can go on without an answer
 CONNECT_S = 5.0
 
 
@@ -73,6 +73,7 @@ def ask(
     body: Mapping[str, Any] | None = None,
     path: Path | None = None,
     config: Path | None = None,
+    timeout_s: float | None = None,
 ) -> dict[str, Any]:
     """Ask the daemon.
 
@@ -82,6 +83,7 @@ def ask(
         body: what is sent, as JSON.
         path: the socket; by default that of WARPD_SOCKET or of the system.
         config: the YAML that the daemon has to serve; None for any.
+        timeout_s: how long to wait for the answer; `TIMEOUT_S` by default.
 
     Raises:
         WarpError: no daemon answers, it serves another YAML, or it refuses; a refusal has the
@@ -90,8 +92,8 @@ def ask(
     """
     if config is not None:
         _refuse_other(config, path)
-    timeout_s = AT_ONCE_S if (method, what) == ("GET", "/v1/daemon") else TIMEOUT_S
-    with contextlib.closing(_Connection(path or socket_path(), timeout_s)) as connection:
+    limit_s = TIMEOUT_S if timeout_s is None else timeout_s
+    with contextlib.closing(_Connection(path or socket_path(), limit_s)) as connection:
         try:
             answer = _answer(
                 connection, method, what, json.dumps(body) if body is not None else None
