@@ -31,6 +31,7 @@ from tests.live.conftest import sh
 from tests.live.daemon import Daemon
 from warpd.cli.app import main
 from warpd.cli.asking import WAITING
+from warpd.cli.conditions import SILENT
 from warpd.daemon.http.admission import PLACES
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.service import client
@@ -243,6 +244,17 @@ def test_a_reader_waits_for_a_busy_daemon(place: Place) -> None:
         os.kill(pid, signal.SIGCONT)
     assert done.returncode == 0 and "NETWORK" in first_line(done), done
     assert WAITING in done.stderr
+
+
+@pytest.mark.parametrize("command", ["plan", "network list", "history"])
+def test_root_goes_on_without_a_daemon_that_hangs(place: Place, command: str) -> None:
+    """What is shown begins with it."""
+    os.kill(place.daemon.pid, signal.SIGSTOP)
+    try:
+        done = place.run(ROOT, *command.split())
+    finally:
+        os.kill(place.daemon.pid, signal.SIGCONT)
+    assert done.returncode == 0 and SILENT.text.partition(":")[0] in first_line(done), done
 
 
 def test_another_yaml_is_not_the_daemons_to_look_at(place: Place, tmp_path: Path) -> None:

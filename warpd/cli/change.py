@@ -23,7 +23,7 @@ from warpd import naming
 from warpd.allocation.model import Allocations
 from warpd.cli import asking, names, output
 from warpd.cli.app import Output, app
-from warpd.cli.conditions import ask_daemon, intent_lines
+from warpd.cli.conditions import intent_lines, watch_daemon
 from warpd.cli.findings import FORMATS
 from warpd.cli.findings.report import Report
 from warpd.cli.output import Format
@@ -41,7 +41,6 @@ from warpd.service.commitment import (
     refuse_lost_state,
     withdrawn_on_failure,
 )
-from warpd.service.conditions import from_json
 from warpd.service.history import History
 from warpd.service.queries import await_confirmation, planned, refuse_stale, rollback_target
 from warpd.service.rollback import seconds_of
@@ -209,8 +208,7 @@ def _plan_against(
 
 
 def _planned(workspace: Workspace) -> dict[str, Any]:
-    running, daemon = ask_daemon(workspace)
-    watched = from_json(daemon["conditions"]) if daemon is not None else ()
+    running, _daemon, watched = watch_daemon(workspace)
     with live_kernel() as kernel:
         return planned(workspace, kernel, running, watched)
 

@@ -34,7 +34,8 @@ SILENT: Final = Condition(
 )
 Rows = Sequence[Mapping[str, Any]]
 
-# Conditions that make what is shown something else than what the YAML says.
+# Conditions that make what is shown something else than what the YAML says, or leave out what only
+# warpd knows.
 OF_THE_INTENT: Final = frozenset(
     {
         "master-lost",
@@ -52,6 +53,7 @@ OF_THE_INTENT: Final = frozenset(
         "suspended",
         "suspension-unwritten",
         "suspensions-unreadable",
+        SILENT.code,
     }
 )
 NOT_IN_SYNC: Final = NO_PLAN | {EDIT_UNWRITTEN}

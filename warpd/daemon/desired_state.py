@@ -34,7 +34,6 @@ from warpd.service.history import (
     HistoryEntry,
     Pending,
     files_digest,
-    files_of,
 )
 from warpd.service.recovery import unnamed
 from warpd.service.rollback import undo_pending
@@ -278,7 +277,7 @@ class DesiredState:
         # A damaged history is told by `commit`, which only takes away then.
         with contextlib.suppress(WarpError):
             refused = self.history.refused
-        if refused and files_digest(files_of(read)) == refused:
+        if refused and files_digest(read.loaded.contents) == refused:
             return ROLLED_BACK
         return consent_needed(read, previous)
 

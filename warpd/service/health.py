@@ -27,7 +27,7 @@ from warpd.reconcile.engine import PlannedRun, Target
 from warpd.reconcile.plan import Plan
 from warpd.service.commitment import IN_KERNEL, LOST_ALLOCATIONS
 from warpd.service.conditions import Facts, Unrouted
-from warpd.service.history import BROKEN, NOTHING, History, Pending, files_digest, files_of
+from warpd.service.history import BROKEN, NOTHING, History, Pending, files_digest
 from warpd.service.views.suspension import suspension_text
 from warpd.service.workspace import LoadedIntent, Workspace
 from warpd.store.state_folder import MasterUnusable
@@ -296,7 +296,9 @@ def _history_facts(
         number = history.in_force_number()
     except (WarpError, OSError):
         return None, None, False
-    rolled_back = read is not None and bool(refused) and files_digest(files_of(read)) == refused
+    rolled_back = (
+        read is not None and bool(refused) and files_digest(read.loaded.contents) == refused
+    )
     return pending_facts(pending), number if rolled_back else None, number != NOTHING
 
 

@@ -144,10 +144,6 @@ def _name_of(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "surrogateescape")
 
 
-def files_of(read: LoadedIntent) -> dict[Path, bytes]:
-    return read.loaded.contents
-
-
 class History:
     """The history of one state folder.
 
@@ -517,7 +513,7 @@ def _is_same(entry: HistoryEntry, files: Mapping[str, str], allocations: Allocat
 
 
 def _texts(read: LoadedIntent) -> dict[str, str]:
-    return {_name_of(path): raw.decode() for path, raw in files_of(read).items()}
+    return {_name_of(path): raw.decode() for path, raw in read.loaded.contents.items()}
 
 
 def _number(name: str) -> int:

@@ -14,7 +14,7 @@ from tests.command import Run
 from warpd.allocation.model import Allocations
 from warpd.cli import export
 from warpd.service.candidates import consent_needed
-from warpd.service.history import NOTHING, History, files_digest, files_of
+from warpd.service.history import NOTHING, History, files_digest
 from warpd.service.workspace import Workspace
 
 Networks = dict[str, dict[str, Any]]
@@ -83,7 +83,7 @@ def test_an_export_does_not_undo_a_rollback(run: Run, yaml: Path) -> None:
     workspace = workspace_of(yaml)
     write(yaml, {**networks(), "n1": world.network(2)})
     with workspace.store.writer("test"):
-        refused = files_digest(files_of(workspace.read()))
+        refused = files_digest(workspace.read().loaded.contents)
         History(workspace).mark_restored(NOTHING, refused)
     before = allocations(yaml)
     code, _out, err = run("endpoint", "config", "n1/e2")

@@ -14,7 +14,7 @@ import pytest
 from tests import world
 from warpd.errors import Busy, WarpError
 from warpd.service import history as module
-from warpd.service.history import ENTRIES_MAX, NOTHING, History, files_digest, files_of
+from warpd.service.history import ENTRIES_MAX, NOTHING, History, files_digest
 from warpd.service.rollback import seconds_of
 from warpd.service.workspace import Workspace
 
@@ -81,7 +81,7 @@ def test_an_entry_reads_as_it_was_with_its_allocations(
     applied(workspace)
     again = History(workspace).read(History(workspace).entry(entry.number))
     assert again.intent == before.intent and again.allocations == before.allocations
-    assert files_digest(files_of(before)) == entry.digest
+    assert files_digest(before.loaded.contents) == entry.digest
 
 
 def test_only_the_newest_are_kept_and_what_is_gone_back_to(workspace: Workspace) -> None:
@@ -219,6 +219,6 @@ def test_a_file_whose_name_is_not_utf8_is_kept_and_read_again(
     read = workspace.read()
     entry = applied(workspace)
     (kept,) = History(workspace).entries()
-    assert kept.digest == entry.digest == files_digest(files_of(read))
+    assert kept.digest == entry.digest == files_digest(read.loaded.contents)
     again = History(workspace).read(kept)
-    assert again.intent == read.intent and odd in files_of(again)
+    assert again.intent == read.intent and odd in again.loaded.contents

@@ -19,7 +19,7 @@ from warpd.kernel.linux import udp_ports
 from warpd.kernel.state import Host
 from warpd.reconcile.engine import ApplyResult, PlannedRun, Target
 from warpd.service.conditions import NO_PLAN
-from warpd.service.history import History, HistoryEntry, files_digest, files_of
+from warpd.service.history import History, HistoryEntry, files_digest
 from warpd.service.views.advice import (
     host_warnings,
     networks_with_vxlan,
@@ -52,7 +52,7 @@ def with_rollback(workspace: Workspace, read: LoadedIntent) -> LoadedIntent:
         WarpError: the history cannot be read.
     """
     history = History(workspace)
-    if history.refused != files_digest(files_of(read)):
+    if history.refused != files_digest(read.loaded.contents):
         return read
     number = history.in_force_number()
     text = (
