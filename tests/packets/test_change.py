@@ -90,7 +90,9 @@ def test_adding_an_endpoint_disturbs_nobody(bench: Bench) -> None:
     kept += [
         (f"endpoint and AllowedIPs of {key}", same(after[key], old)) for key, old in before.items()
     ]
-    kept.append(("handshakes redone", one.handshake == handshake))
+    now = one.handshake
+    at_gateway = [peer["handshake"] for peer in (*before.values(), *after.values())]
+    kept.append((f"handshake {handshake} -> {now}, at the gateway {at_gateway}", now == handshake))
     assert not TALLY.allowed("gentle: sessions kept", kept)
     connect(lab.clients[2], gateway, "three")
 
