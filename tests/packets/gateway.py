@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_interface
@@ -177,6 +178,9 @@ def new_key(kind: str) -> str:
     ).stdout.strip()
 
 
+REPEATED_S = 7  # REKEY_TIMEOUT of 5 s, its jitter of 1/3 s, and full seconds
+
+
 class Tunnel:
     """A client's tunnel, made by wg-quick from the config exactly as printed."""
 
@@ -204,6 +208,15 @@ class Tunnel:
     def wake(self, target: str, timeout_s: float = 15) -> bool:
         """Until `target` answers a ping. A handshake that was lost is tried again after 5 s."""
         return until(lambda: self.host.ping(target), timeout_s)
+
+    def settle(self) -> None:
+        """Wait until WireGuard does not repeat the handshake any more.
+
+        The timer that repeats it after 5 s starts once the initiation is sent: an answer that is
+        processed before does not stop it (wg_packet_send_handshake_initiation in
+        drivers/net/wireguard/send.c).
+        """
+        assert until(lambda: time.time() - self.handshake > REPEATED_S, 20), "no handshake lasts"
 
 
 def wireguard_in_use(host: Host) -> str:

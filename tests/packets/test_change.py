@@ -77,6 +77,7 @@ def test_adding_an_endpoint_disturbs_nobody(bench: Bench) -> None:
     gateway.apply(network("one", "two"))
     one = connect(lab.clients[0], gateway, "one")
     connect(lab.clients[1], gateway, "two")
+    one.settle()
     before, handshake = gateway.peers(VCID), one.handshake
     with traffic(one.host, "gentle: another's ping, added"):
         gateway.apply(network("one", "three", "two"))

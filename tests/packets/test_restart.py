@@ -92,6 +92,8 @@ def restarts(lab: Lab, folder: Path, packets: int) -> None:
         assert tunnel.wake(INTERNET4) and tunnel.wake(INTERNET6)
         tunnels.append(tunnel)
         flows += [(host, target) for target in (INTERNET4, INTERNET6)]
+    for tunnel in tunnels:
+        tunnel.settle()
     before = [tunnel.handshake for tunnel in tunnels]
     began = time.monotonic()
     for host, target in flows:
